@@ -1,0 +1,23 @@
+.PHONY: help setup test test-slow lint bench clean
+PY := .venv/bin/python
+
+help:         ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+setup:        ## Make .venv with the pinned requirements (again only when they changed)
+	@scripts/setup.sh
+
+test: setup   ## Run the tests, all but the slow ones (under 8 minutes on two cores)
+	@$(PY) -m pytest
+
+test-slow: setup  ## Run the slow tests: the whole demo, and a run killed 20 times
+	@$(PY) -m pytest -m slow -s
+
+lint: setup   ## Check style (ruff) and types (mypy)
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+bench: setup  ## Run every benchmark against its plain reference
+	@for script in benchmarks/[a-z]*.py; do case $$script in *harness.py) ;; *) $(PY) $$script || exit 1;; esac; done
+
+clean:        ## Delete the demo (data, run, submission) and the tools' caches
+	@rm -rf data/demo runs/demo submissions/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis folds/demo.csv

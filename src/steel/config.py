@@ -1,0 +1,261 @@
+"""A solution as frozen dataclasses: what a YAML in `configs/` may say, with units, ranges and defaults."""
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from steel.competition import HEIGHT, N_CLASSES, N_PIXELS, USUAL_MIN_AREA_PX, WIDTH
+from steel.errors import UserError
+
+TTA_VIEWS = ("identity", "hflip", "vflip", "hvflip")
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    """Synthetic data set, written by `synth`."""
+
+    n_train: int = 160
+    """Training strips to write (>= 10)."""
+    n_test: int = 40
+    """Test strips to write (>= 1)."""
+    seed: int = 0
+    """Seed of the data set (>= 0); the same seed gives the same bytes."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The images and labels."""
+
+    name: str = "severstal"
+    """Name of the data set: its cache lies in data/NAME/, its split in folds/NAME.csv."""
+    raw: str | None = None
+    """Folder in the competition's layout (train.csv, train_images, ...); null: data/NAME/raw."""
+    synth: SynthConfig | None = None
+    """Write a synthetic data set instead of reading a real one; null: real."""
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """The folds."""
+
+    n_folds: int = 5
+    """Number of folds (2..20)."""
+    seed: int = 0
+    """Seed of the split (>= 0)."""
+    known_duplicates: str | None = None
+    """CSV (ImageId,DuplicateOf) of pairs to keep in one fold, beside those that are found; null: none."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training with a size, a batch and a learning-rate schedule of its own."""
+
+    epochs: int = 10
+    """Epochs of this phase (>= 1)."""
+    width: int = WIDTH
+    """Width of the crops, px (32..1600, a multiple of 32); 1600 trains on whole strips."""
+    batch: int = 8
+    """Crops per step (>= 1)."""
+    lr: float = 1e-3
+    """Peak learning rate (> 0): reached after the warm-up, then a cosine to zero."""
+    samples: int | None = None
+    """Crops per epoch (>= 1); null: as many as there are training strips."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model: a net and how it is trained; trained once per fold."""
+
+    kind: Literal["segmenter", "classifier"] = "segmenter"
+    """Segmenters give four probability maps; the mean of the classifiers' four probabilities gates the masks."""
+    net: str = "Unet"
+    """Architecture (segmenter: a name of the table SEGMENTERS; classifier: a timm name), or package.module:function."""
+    encoder: str = "resnet18"
+    """Encoder of a segmenter, by its smp name; a classifier ignores it."""
+    weights: str | None = None
+    """Pretrained encoder: imagenet (downloaded), a .safetensors or .pt file, or null for random."""
+    weights_partial: bool = False
+    """Accept a weights file in which tensors of the encoder are missing or do not fit."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the architecture, such as encoder_depth or decoder_channels."""
+    downscale: int = 1
+    """The net sees strips reduced by this factor (1, 2 or 4); maps and loss stay at full size."""
+    loss: dict[str, float] = field(default_factory=lambda: {"bce": 1.0})
+    """Weight (> 0) of each loss, by its name in the table LOSSES."""
+    phases: list[Phase] = field(default_factory=lambda: [Phase()])
+    """Phases of the training, in order."""
+    augment: str = "light"
+    """Augmentation recipe, by its name in the table AUGMENTATIONS."""
+    defect_share: float = 0.7
+    """Share of the crops drawn around a defect, each class as often as the others (0..1); the rest fall anywhere."""
+    weight_decay: float = 0.01
+    """Weight decay of AdamW (>= 0)."""
+    warmup_steps: int = 20
+    """Steps of linear warm-up at the start of each phase (>= 0)."""
+    ema: float = 0.99
+    """Decay of the moving average of the weights, which is what ships (0 <= ema < 1; 0: the last weights)."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before a step (>= 1)."""
+    clip: float = 1.0
+    """Largest norm of the gradient (> 0)."""
+    amp: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward pass; auto: bf16 where the device computes it natively, else fp32."""
+    validate_every: int = 1
+    """Epochs between two looks at the held-out fold (>= 1); the last epoch is always looked at."""
+    seed: int = 0
+    """Seed of initial weights, crops and augmentation (>= 0), with the fold number."""
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Inference on held-out and test strips."""
+
+    tta: list[str] = field(default_factory=lambda: ["identity", "hflip"])
+    """Views averaged over: identity, hflip, vflip, hvflip; each at most once."""
+    batch: int = 8
+    """Strips per forward pass (>= 1); the last batch is padded to it, so that every strip meets the same arithmetic."""
+
+
+@dataclass(frozen=True)
+class DecideConfig:
+    """The search for the rules."""
+
+    n_area: int = 64
+    """Values of the minimum area that are tried (2..256)."""
+    n_gate: int = 64
+    """Values of the classifier gate that are tried (2..256)."""
+    fixed_threshold: float = 0.5
+    """Pixel threshold of the fixed rule, which the tuned one is compared with (0..1)."""
+    fixed_min_area_px: list[int] = field(default_factory=lambda: list(USUAL_MIN_AREA_PX))
+    """Minimum areas of the fixed rule for the four classes, px (0..409600)."""
+    fixed_gate: float = 0.5
+    """Classifier gate of the fixed rule (0..1)."""
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """Where it runs: not part of the solution's identity."""
+
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda or cuda:N."""
+    threads: int | None = None
+    """CPU threads of torch (>= 1); null: one per core."""
+    workers: int | None = None
+    """Processes that prepare batches or decode images (>= 0); null: chosen from the cores and the device."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Everything that a YAML in configs/ may say."""
+
+    name: str
+    """Name of the solution: its results lie in runs/NAME and submissions/NAME."""
+    models: dict[str, ModelConfig]
+    """The models by name."""
+    data: DataConfig = field(default_factory=DataConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    decide: DecideConfig = field(default_factory=DecideConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+    def of_kind(self, kind: str) -> list[str]:
+        """Names of the models of one kind, in the order of the YAML."""
+        return [name for name, model in self.models.items() if model.kind == kind]
+
+
+def digest(value: Any) -> str:
+    """A short stable name (16 hex digits of sha256) for a dataclass or anything JSON can say."""
+    plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check(solution: Solution) -> None:
+    """Refuse values out of range; names in the tables are checked where the tables are."""
+    check_name("name", solution.name)
+    check_name("data.name", solution.data.name)
+    if not solution.of_kind("segmenter"):
+        raise UserError("models: a solution needs at least one model of kind segmenter")
+    _within("split.n_folds", solution.split.n_folds, 2, 20)
+    _within("split.seed", solution.split.seed, 0)
+    _within("predict.batch", solution.predict.batch, 1)
+    for view in solution.predict.tta or [""]:
+        if view not in TTA_VIEWS or solution.predict.tta.count(view) > 1:
+            raise UserError(f"predict.tta: {view!r} is not allowed; allowed: {', '.join(TTA_VIEWS)}, each once")
+    _check_decide(solution.decide)
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", solution.machine.device):
+        raise UserError(f"machine.device: {solution.machine.device!r} is not allowed; allowed: auto, cpu, cuda, cuda:N")
+    _within("machine.threads", solution.machine.threads, 1)
+    _within("machine.workers", solution.machine.workers, 0)
+    if solution.data.synth:
+        _within("data.synth.n_train", solution.data.synth.n_train, 10)
+        _within("data.synth.n_test", solution.data.synth.n_test, 1)
+        _within("data.synth.seed", solution.data.synth.seed, 0)
+    for name, model in solution.models.items():
+        check_name("models", name)
+        if name in ("decide", "report"):  # folders beside those of the models
+            raise UserError(f"models: {name!r} is taken by a stage; allowed: any other name")
+        _check_model(f"models.{name}", model)
+
+
+def check_name(key: str, value: object) -> None:
+    """Refuse a name that cannot be the name of a folder."""
+    if not isinstance(value, str) or not value.replace("-", "").replace("_", "").isalnum() or not value.isascii():
+        raise UserError(f"{key}: {value!r} cannot name a folder; allowed: letters, digits, - and _")
+
+
+def _check_decide(decide: DecideConfig) -> None:
+    _within("decide.n_area", decide.n_area, 2, 256)
+    _within("decide.n_gate", decide.n_gate, 2, 256)
+    _within("decide.fixed_threshold", decide.fixed_threshold, 0, 1)
+    _within("decide.fixed_gate", decide.fixed_gate, 0, 1)
+    areas = decide.fixed_min_area_px
+    if len(areas) != N_CLASSES:
+        raise UserError(f"decide.fixed_min_area_px: {areas} has {len(areas)} values; allowed: {N_CLASSES}, one per class")
+    for i, area in enumerate(areas):
+        _within(f"decide.fixed_min_area_px[{i}]", area, 0, N_PIXELS)
+
+
+def _check_model(where: str, model: ModelConfig) -> None:
+    _within(f"{where}.defect_share", model.defect_share, 0, 1)
+    for key, low in (("weight_decay", 0), ("warmup_steps", 0), ("accumulate", 1), ("validate_every", 1), ("seed", 0)):
+        _within(f"{where}.{key}", getattr(model, key), low)
+    if not 0 <= model.ema < 1:
+        raise UserError(f"{where}.ema: {model.ema} is out of range; allowed: 0 <= ema < 1")
+    _positive(f"{where}.clip", model.clip)
+    if model.downscale not in (1, 2, 4):
+        raise UserError(f"{where}.downscale: {model.downscale} is not allowed; allowed: 1, 2, 4")
+    if not model.loss:
+        raise UserError(f"{where}.loss: at least one loss is needed, as in {{bce: 1.0}}")
+    for name, weight in model.loss.items():
+        _positive(f"{where}.loss.{name}", weight)
+    if not model.phases:
+        raise UserError(f"{where}.phases: at least one phase is needed, as in [{{epochs: 10}}]")
+    for i, phase in enumerate(model.phases):
+        _check_phase(f"{where}.phases[{i}]", phase)
+
+
+def _check_phase(where: str, phase: Phase) -> None:
+    _within(f"{where}.epochs", phase.epochs, 1)
+    _within(f"{where}.batch", phase.batch, 1)
+    _within(f"{where}.width", phase.width, 32, WIDTH)
+    if phase.width % 32:
+        raise UserError(f"{where}.width: {phase.width} is not a multiple of 32; allowed: 32, 64, ... {WIDTH}")
+    _positive(f"{where}.lr", phase.lr)
+    _within(f"{where}.samples", phase.samples, 1)
+
+
+def _within(key: str, value: float | None, low: float, high: float = math.inf) -> None:
+    if value is not None and not (low <= value <= high and value < math.inf):  # nan is in no range
+        allowed = f"{low}..{high}" if high < math.inf else f">= {low}"
+        raise UserError(f"{key}: {value} is out of range; allowed: {allowed}")
+
+
+def _positive(key: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise UserError(f"{key}: {value} is out of range; allowed: > 0")
+
+
+assert HEIGHT % 32 == 0  # full-height crops need no padding in any encoder

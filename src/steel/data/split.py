@@ -1,0 +1,66 @@
+"""Stage `folds`: use the split that stands in folds/, or make one; never overwrite another one unasked."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from steel import files
+from steel.data import duplicates
+from steel.data.cache import Strips, open_strips
+from steel.data.folds import make_folds, read_folds, summary, write_folds
+from steel.errors import UserError, shorten
+from steel.paths import Paths
+from steel.progress import say
+from steel.stage import Spec, recorded
+
+CODE = ("data/split", "data/folds", "data/duplicates")
+
+
+def spec(paths: Paths) -> Spec:
+    """What the split is made from: the images, their areas, the wanted number of folds, the file that stands."""
+    split = paths.solution.split
+    config = {"n_folds": split.n_folds, "seed": split.seed, "known_duplicates": split.known_duplicates}
+    inputs = {"cache": recorded(paths.cache, "train.csv")}
+    return Spec("folds", paths.folds_record, config, inputs, CODE)
+
+
+def make(paths: Paths, force: bool) -> dict[Path, str]:
+    """Check and keep the split that stands, or write one; its digest."""
+    strips = open_strips(paths.cache, "train")
+    if paths.folds.exists() and not force:
+        table = _standing(paths, strips)
+        say(f"folds: uses {paths.folds} as it stands")
+    else:
+        table = _new(paths, strips)
+        say(f"folds: wrote {paths.folds}")
+    fold = table.set_index("image_id").fold.loc[strips.image_ids].to_numpy()
+    say(summary(strips.index, fold).to_string())
+    return {paths.folds: files.sha256(paths.folds)}
+
+
+def _standing(paths: Paths, strips: Strips) -> pd.DataFrame:
+    """The split that stands, if it is one of these images into the wanted number of folds."""
+    table = read_folds(paths.folds)
+    have, want = set(table.image_id), set(strips.image_ids)
+    advice = "--force overwrites it; another data.name keeps both"
+    if have != want:
+        faults = [f"lacks {shorten(sorted(want - have))}"] if want - have else []
+        faults += [f"names {shorten(sorted(have - want))}, not in the data"] if have - want else []
+        raise UserError(f"{paths.folds} is a split of other images: it {' and '.join(faults)}; {advice}")
+    n_folds = table.fold.nunique()
+    if n_folds != paths.solution.split.n_folds:
+        raise UserError(f"{paths.folds} has {n_folds} folds, split.n_folds is {paths.solution.split.n_folds}; {advice}")
+    return table
+
+
+def _new(paths: Paths, strips: Strips) -> pd.DataFrame:
+    """Find duplicates, split, write."""
+    split, image_ids = paths.solution.split, strips.image_ids
+    pairs = [(image_ids[a], image_ids[b]) for a, b in duplicates.find_pairs(strips.images)]
+    if split.known_duplicates:
+        pairs += duplicates.read_known_pairs(Path(split.known_duplicates))
+    group = duplicates.group(image_ids, pairs)
+    say(f"folds: {len(image_ids) - len(set(group))} strips repeat another one and stay with it")
+    fold = make_folds(strips.index, group, split.n_folds, split.seed)
+    write_folds(paths.folds, image_ids, fold, group)
+    return read_folds(paths.folds)

@@ -1,0 +1,67 @@
+"""The device and its settings: threads, arithmetic, memory. Pinned, since they change the bits of a result."""
+
+import ctypes
+import os
+from functools import cache
+
+import cv2
+import torch
+
+from steel.config import MachineConfig
+from steel.errors import UserError
+
+M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD = -4, -1, -2  # names of mallopt(3)
+
+
+def open_device(machine: MachineConfig) -> torch.device:
+    """Pin the threads and give the device that `machine.device` names."""
+    threads = machine.threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
+    name = machine.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"machine.device: {name!r} is not to be had ({reason}); allowed: auto, cpu, cuda") from None
+    if device.type == "cpu":
+        _keep_freed_memory()
+    return device
+
+
+def describe(machine: MachineConfig) -> dict[str, str]:
+    """What equal results need to be equal: versions, device, threads."""
+    device = machine.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    threads = str(machine.threads or os.cpu_count() or 1)
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") and torch.cuda.is_available() else device
+    return {"torch": torch.__version__, "device": name, "threads": threads}
+
+
+def amp_dtype(amp: str, device: torch.device) -> torch.dtype:
+    """The type of the forward pass: `auto` takes bf16 where the device computes it natively, else fp32.
+
+    A CPU without bf16 instructions emulates them, three times slower than fp32 as measured in `benchmarks/`.
+    """
+    if amp == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if native else torch.float32
+    if amp == "fp16" and device.type != "cuda":
+        raise UserError(f"amp: fp16 needs a GPU, the device is {device.type}; allowed: auto, fp32, bf16")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let glibc keep the large blocks that each step frees, instead of having the kernel zero new pages every time."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 << 20)):
+            mallopt(option, value)

@@ -1,0 +1,43 @@
+"""What a training leaves: a checkpoint to go on from, and weights to ship."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from steel import files
+from steel.errors import UserError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a training state, whole or not at all."""
+    with files.atomic(path) as temporary, temporary.open("wb") as file:  # an open file: a full disk is an OSError
+        torch.save(state, file)
+
+
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """Read a training state (tensors and plain values only); None without one."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0][:80]}): delete it to train anew") from None
+
+
+def save_weights(path: Path, values: dict[str, Tensor]) -> None:
+    """Write weights as safetensors, whole or not at all."""
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(save({name: value.detach().cpu().contiguous() for name, value in values.items()}))
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Put shipped weights into a net; every tensor must be there and fit."""
+    try:
+        net.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path} does not hold this net's weights: {' '.join(str(error).split())[:200]}") from None

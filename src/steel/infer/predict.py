@@ -1,0 +1,135 @@
+"""Stages `oof` and `predict`: from weights and strips to stored probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from steel.config import ModelConfig, Solution
+from steel.data.cache import Strips, open_strips
+from steel.device import amp_dtype, describe, open_device
+from steel.fit import train
+from steel.fit.checkpoint import load_weights
+from steel.infer.store import Builder
+from steel.infer.tta import from_view, to_view
+from steel.nets.build import Net, build, place
+from steel.paths import Paths
+from steel.progress import track
+from steel.stage import Spec, recorded
+
+CODE = ("infer", "nets", "data/cache", "competition", "device")
+
+
+def oof_spec(paths: Paths, name: str, fold: int) -> Spec:
+    """What the held-out probabilities of a model on a fold are made from."""
+    inputs = {"weights": recorded(paths.fold(name, fold)), "cache": recorded(paths.cache, "train.csv")}
+    return Spec(
+        f"oof {name} fold {fold}", paths.oof(name, fold), _config(paths, name), inputs, CODE, _env(paths), keep=True
+    )
+
+
+def test_spec(paths: Paths, name: str, folds: Sequence[int]) -> Spec:
+    """What the test probabilities of a model are made from."""
+    inputs = {f"weights fold {fold}": recorded(paths.fold(name, fold)) for fold in folds}
+    inputs["cache"] = recorded(paths.cache, "test.csv")
+    return Spec(f"predict {name}", paths.test(name), _config(paths, name), inputs, CODE, _env(paths), keep=True)
+
+
+def make_oof(paths: Paths, name: str, fold: int) -> dict[Path, str]:
+    """Predict the strips that a fold holds out, by the model that did not see them."""
+    job = oof_spec(paths, name, fold)
+    strips = open_strips(paths.cache, "train")
+    rows = np.flatnonzero(train.held_out(paths, strips, fold))
+    return _fill(job, Predictor.load(paths, name, [fold]), strips, rows)
+
+
+def make_test(paths: Paths, name: str, folds: Sequence[int]) -> dict[Path, str]:
+    """Predict the test strips: the mean over the folds' models and the views."""
+    strips = open_strips(paths.cache, "test")
+    rows = np.arange(len(strips.index))
+    return _fill(test_spec(paths, name, folds), Predictor.load(paths, name, folds), strips, rows)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """The nets of one model (one per fold), on their device, and how to run them.
+
+    Batches are always of one size, the last padded with its own last strip: arithmetic may depend on the batch size,
+    and then a strip's bytes would depend on its neighbours.
+    """
+
+    kind: str
+    nets: list[Net]
+    views: list[str]
+    batch: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def load(cls, paths: Paths, name: str, folds: Sequence[int]) -> "Predictor":
+        """Load the weights of a model's folds."""
+        solution: Solution = paths.solution
+        model: ModelConfig = solution.models[name]
+        device = open_device(solution.machine)
+        nets = []
+        for fold in folds:
+            net = build(model, pretrained=False)
+            load_weights(net, paths.fold(name, fold) / "weights.safetensors")
+            nets.append(place(net, device).eval())
+        dtype = amp_dtype(model.amp, device)
+        return cls(model.kind, nets, list(solution.predict.tta), solution.predict.batch, device, dtype)
+
+    @torch.inference_mode()
+    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
+        """Mean probability over nets and views of up to `batch` strips (b, 256, 1600): (b, 4, 256, 1600) or (b, 4)."""
+        n = len(images)
+        padded = np.concatenate([images, np.repeat(images[-1:], self.batch - n, axis=0)])
+        x = torch.from_numpy(padded).to(self.device).unsqueeze(1)
+        total: Tensor | None = None
+        for net in self.nets:
+            for view in self.views:
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+                    logits = net(to_view(x, view))
+                prob = from_view(logits.float().sigmoid(), view)
+                total = prob if total is None else total.add_(prob)
+        assert total is not None
+        return total[:n] / (len(self.nets) * len(self.views))
+
+
+def quantise(prob: Tensor) -> NDArray[np.uint8]:
+    """Probabilities in [0, 1] as uint8, 255 = 1.0, rounded half to even."""
+    return (prob * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def _fill(job: Spec, predictor: Predictor, strips: Strips, rows: NDArray[np.int64]) -> dict[Path, str]:
+    """Write the store of some rows of the cache; batches that an interrupted run finished are kept."""
+    image_ids = [strips.image_ids[row] for row in rows]
+    maps = predictor.kind == "segmenter"
+    builder = Builder(job.folder, job.key, image_ids, maps)
+    done = builder.done
+    starts = [
+        s
+        for s in range(0, len(rows), predictor.batch)
+        if not done.issuperset(range(s, min(s + predictor.batch, len(rows))))
+    ]
+    for start in track(starts, job.name, "batches"):
+        part = rows[start : start + predictor.batch]
+        prob = predictor(strips.images[part])  # (b, 4, 256, 1600) or (b, 4)
+        pixels = prob.double().flatten(2) if maps else prob.double().unsqueeze(2)
+        p, pq = pixels.sum(2), (pixels * (1 - pixels)).sum(2)  # (b, 4)
+        places = list(range(start, start + len(part)))
+        builder.write(places, quantise(prob) if maps else None, p.cpu().numpy(), pq.cpu().numpy())
+    return builder.finish()
+
+
+def _config(paths: Paths, name: str) -> dict[str, object]:
+    model = paths.solution.models[name]
+    return {"predict": asdict(paths.solution.predict), "amp": model.amp}
+
+
+def _env(paths: Paths) -> dict[str, str]:
+    return describe(paths.solution.machine)

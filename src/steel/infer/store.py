@@ -1,0 +1,144 @@
+"""Probabilities on disk: maps as a chunked uint8 array, sums and classifier outputs beside them, resumable by batch.
+
+A store under construction lies in a folder named after the key of what it is made from. Each batch of maps is written
+and synced before its records are appended to the done-index, so that the index never claims what is not there:
+coverage is read from it, since an array's missing chunks read as zeros.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+
+from steel import files
+from steel.competition import HEIGHT, N_CLASSES, WIDTH
+from steel.errors import UserError, shorten
+
+# One record per image: sums over its pixels of p and p(1-p) (segmenter), or p and p(1-p) themselves (classifier).
+RECORD = np.dtype([("row", "<i8"), ("p", "<f8", N_CLASSES), ("pq", "<f8", N_CLASSES)])
+MAPS, VALUES, DONE = "maps.zarr", "values.npz", "done.bin"
+
+
+class Builder:
+    """A store being written: open it under a key, write what is not done, finish."""
+
+    def __init__(self, folder: Path, key: str, image_ids: list[str], maps: bool) -> None:
+        self.folder, self.image_ids = folder, image_ids
+        self.work = folder / f"building-{key}"
+        for other in folder.glob("building-*"):
+            if other != self.work:
+                _discard(other)
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.maps = self._open_maps() if maps else None
+        self.records = _read_records(self.work / DONE)
+
+    @property
+    def done(self) -> set[int]:
+        """Rows that are written."""
+        return {int(row) for row in self.records["row"]}
+
+    def write(self, rows: list[int], maps: NDArray[np.uint8] | None, p: NDArray, pq: NDArray) -> None:
+        """Write some images: maps (b, 4, 256, 1600) uint8 of a segmenter, p and pq (b, 4) float."""
+        if self.maps is not None:
+            assert maps is not None
+            for row, value in zip(rows, maps, strict=True):
+                self.maps[row] = value
+                chunk = self.work / MAPS / f"c/{row}/0/0/0"
+                if chunk.exists():  # an all-zero chunk is not stored
+                    files.sync(chunk)
+        records = np.zeros(len(rows), RECORD)
+        records["row"], records["p"], records["pq"] = rows, p, pq
+        with (self.work / DONE).open("ab") as done:
+            done.write(records.tobytes())
+            done.flush()
+            os.fsync(done.fileno())
+        self.records = np.concatenate([self.records, records])
+
+    def finish(self) -> dict[Path, str]:
+        """Check that every image is there once, give the parts their names; their digests."""
+        missing = sorted(set(range(len(self.image_ids))) - self.done)
+        if missing:
+            raise UserError(f"{self.folder}: no prediction of {shorten([self.image_ids[row] for row in missing])}")
+        _, first = np.unique(self.records["row"], return_index=True)
+        records = self.records[first]  # in row order
+        with files.atomic(self.folder / VALUES) as temporary, temporary.open("wb") as file:
+            np.savez(file, image_ids=np.array(self.image_ids), p=records["p"], pq=records["pq"])
+        values = files.sha256(self.folder / VALUES)  # the sums tell maps apart as well as the maps' own bytes would
+        outputs = {self.folder / VALUES: values}
+        if self.maps is not None:
+            files.publish(self.work / MAPS, self.folder / MAPS)
+            outputs[self.folder / MAPS] = values
+        _discard(self.work)
+        return outputs
+
+    def _open_maps(self) -> zarr.Array:
+        path = self.work / MAPS
+        if path.exists() and not (self.work / DONE).exists():
+            files.remove(path)  # killed before its first batch: perhaps before its metadata was whole
+        if path.exists():
+            return zarr.open_array(str(path), mode="r+")
+        files.remove(self.work / DONE)  # killed after its maps were published: the index speaks of those
+        return create_maps(path, len(self.image_ids))
+
+
+def create_maps(path: Path, n: int) -> zarr.Array:
+    """An empty array (n, 4, 256, 1600) uint8, one compressed chunk per image."""
+    return zarr.create_array(
+        str(path),
+        shape=(n, N_CLASSES, HEIGHT, WIDTH),
+        chunks=(1, N_CLASSES, HEIGHT, WIDTH),
+        dtype="uint8",
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=1),
+        fill_value=0,
+    )
+
+
+@dataclass(frozen=True)
+class Store:
+    """A finished store.
+
+    Attributes:
+        image_ids: (n,) names in row order.
+        p: (n, 4) float64: sum over the pixels of the probability (segmenter), or the probability (classifier).
+        pq: the same of p(1-p).
+        maps: (n, 4, 256, 1600) uint8, 255 = 1.0; None for a classifier.
+    """
+
+    image_ids: list[str]
+    p: NDArray[np.float64]
+    pq: NDArray[np.float64]
+    maps: zarr.Array | None
+
+    def map(self, row: int) -> NDArray[np.uint8]:
+        """The maps of one image, (4, 256, 1600) uint8."""
+        assert self.maps is not None
+        return np.asarray(self.maps[row])
+
+
+def open_store(folder: Path) -> Store:
+    """Open a finished store."""
+    with np.load(folder / VALUES) as values:
+        image_ids, p, pq = [str(i) for i in values["image_ids"]], values["p"], values["pq"]
+    maps = zarr.open_array(str(folder / MAPS), mode="r") if (folder / MAPS).exists() else None
+    return Store(image_ids, p, pq, maps)
+
+
+def _discard(work: Path) -> None:
+    """Remove an unfinished store, its index first: an index without its maps must never be met, even after a kill."""
+    files.remove(work / DONE)
+    files.remove(work)
+
+
+def _read_records(path: Path) -> NDArray:
+    """Records of a done-index; one torn by a kill is dropped."""
+    if not path.exists():
+        return np.zeros(0, RECORD)
+    data = path.read_bytes()
+    whole = len(data) // RECORD.itemsize * RECORD.itemsize
+    if whole < len(data):
+        os.truncate(path, whole)
+    return np.frombuffer(data[:whole], RECORD)

@@ -1,0 +1,71 @@
+"""`steel predict CONFIG --images DIR`: a finished solution on any folder of strips."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from steel import cli, files
+from steel.cli import Options
+from steel.competition import N_CLASSES
+from steel.config import Solution
+from steel.data.images import list_images, read_strip
+from steel.decide.run import Decision
+from steel.errors import UserError
+from steel.infer.predict import Predictor, quantise
+from steel.kaggle.submission import check_submission, write_submission
+from steel.kaggle.submit import encode_strip, mask_strip
+from steel.paths import Paths
+from steel.progress import say, track
+from steel.report.overlay import outline
+
+
+def run(paths: Paths, options: Options) -> None:
+    """Predict every strip of a folder with all folds, views and rules of the run; write the submission form."""
+    images, out = options.images, options.out
+    assert images is not None and out is not None
+    image_ids = list_images(images)
+    solution, decision = _finished(paths)
+    predictors = {name: Predictor.load(Paths(solution), name, decision.folds) for name in solution.models}
+    rows: list[list[str]] = []
+    starts = range(0, len(image_ids), solution.predict.batch)
+    with files.atomic(out) as temporary:
+        for start in track(starts, "predict", "batches"):
+            part = image_ids[start : start + solution.predict.batch]
+            strips = np.stack([read_strip(images / image_id) for image_id in part])
+            for image_id, strip, masks in zip(part, strips, _masks(strips, predictors, decision), strict=True):
+                rows.append(encode_strip(masks))
+                if options.overlay:
+                    _write_overlay(options.overlay / f"{Path(image_id).stem}.png", strip, masks)
+        write_submission(temporary, image_ids, rows)
+        check_submission(temporary, image_ids)
+    shown = sum(any(row) for row in rows)
+    say(f"predict: {len(image_ids)} strips, {shown} with a defect shown, written to {out}")
+
+
+def _finished(paths: Paths) -> tuple[Solution, Decision]:
+    """The configuration and the rules that a run ended with; only the machine is taken from the command."""
+    stored, rules = paths.decide / "solution.json", paths.decide / "rules.json"
+    if not stored.exists() or not rules.exists():
+        raise UserError(
+            f"{paths.run} holds no finished solution: run `./run_all.sh CONFIG`, or the stages up to decide"
+        )
+    solution, _ = cli.parse("predict", "", [str(stored)])
+    return replace(solution, machine=paths.solution.machine), Decision.load(rules)
+
+
+def _masks(strips: NDArray[np.uint8], predictors: dict[str, Predictor], decision: Decision) -> list[NDArray[np.bool_]]:
+    """Masks (4, 256, 1600) of each strip of a batch (b, 256, 1600)."""
+    maps = [quantise(predictors[name](strips)) for name in decision.segmenters]  # each (b, 4, 256, 1600)
+    gate = np.ones((len(strips), N_CLASSES), np.float32)
+    if decision.classifiers:
+        probs = [predictors[name](strips).double().cpu().numpy() for name in decision.classifiers]
+        gate = np.mean(probs, axis=0).astype(np.float32)
+    return [mask_strip([m[i] for m in maps], gate[i], decision.tuned) for i in range(len(strips))]
+
+
+def _write_overlay(path: Path, strip: NDArray[np.uint8], masks: NDArray[np.bool_]) -> None:
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", outline(strip, masks))[1].tobytes())

@@ -1,0 +1,89 @@
+"""The competition's score of a submission file against a label file."""
+
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from steel import metrics, rle
+from steel.competition import CLASSES, N_CLASSES
+from steel.data.images import list_images
+from steel.data.labels import MaskFile, MaskRow, check_disjoint, check_known, read_image_list, read_labels, read_masks
+from steel.errors import UserError, shorten
+
+
+def score_files(truth: Path, submission: Path, images: Path | None) -> metrics.Score:
+    """Score a submission against labels; each file in either of its forms.
+
+    Args:
+        truth: labels. With `images`, its rows for other images are not scored; without, such rows are an error.
+        submission: predictions; each scored image needs its rows (four, or at least one in today's form).
+        images: csv list, or folder, of the images to score; without it those of the submission.
+
+    Raises UserError for faults of the files, and for images that are missing or unknown.
+    """
+    predicted = read_masks(submission)
+    check_disjoint(submission, predicted.rows)
+    if images is None:
+        image_ids = list(dict.fromkeys(row.image_id for row in predicted.rows))
+    else:
+        image_ids = list_images(images) if images.is_dir() else read_image_list(images)
+        check_known(submission, predicted.rows, image_ids)
+    if not image_ids:
+        raise UserError(f"{submission}: no rows: expected at least one image")
+    _check_complete(submission, predicted, image_ids)
+    labels = read_labels(truth, image_ids if images is None else None)
+    masks = {(i, k): text for i, k, text in zip(labels.image_id, labels.class_id, labels.rle, strict=True)}
+    return metrics.score(*_counts(image_ids, _by_pair(predicted.rows), masks))
+
+
+def format_score(score: metrics.Score) -> str:
+    """A small table: the competition's mean Dice to 5 decimals, and what always stands beside it."""
+    rows = [["", "all", *(f"class {k}" for k in CLASSES)]]
+    rows.append(["mean Dice", *_decimals(score.mean, *score.class_mean)])
+    rows.append(["positive only", *_decimals(score.positive, *score.class_positive)])
+    for name, counts in (("true masks", score.n_positive), ("false positives", score.fp), ("missed", score.fn)):
+        rows.append([name, *(str(n) for n in (sum(counts), *counts))])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [f"{score.n_images} images"]
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join(cells))
+    return "\n".join(lines)
+
+
+def _check_complete(path: Path, file: MaskFile, image_ids: list[str]) -> None:
+    """Raise UserError if an image lacks rows: any in today's form, one of its four in that of 2019."""
+    if file.per_class:
+        given = {f"{row.image_id}_{row.class_id}" for row in file.rows}
+        missing = [f"{i}_{k}" for i in image_ids for k in CLASSES if f"{i}_{k}" not in given]
+    else:
+        given = {row.image_id for row in file.rows}
+        missing = [i for i in image_ids if i not in given]
+    if missing:
+        raise UserError(f"{path}: no row for {shorten(missing)}: expected each of the {len(image_ids)} images")
+
+
+def _by_pair(rows: list[MaskRow]) -> dict[tuple[str, int], str]:
+    return {(row.image_id, row.class_id): row.rle for row in rows if row.rle}
+
+
+def _counts(
+    image_ids: list[str], predicted: Mapping[tuple[str, int], str], true: Mapping[tuple[str, int], str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Px predicted, true and in both, each (n, 4) int64; only masks that can overlap are decoded."""
+    pred_px, true_px, overlap_px = np.zeros((3, len(image_ids), N_CLASSES), np.int64)
+    for (row, image_id), class_id in product(enumerate(image_ids), CLASSES):
+        at, a, b = (row, class_id - 1), predicted.get((image_id, class_id)), true.get((image_id, class_id))
+        if a:
+            pred_px[at] = rle.area(a)
+        if b:
+            true_px[at] = rle.area(b)
+        if a and b:
+            overlap_px[at] = pred_px[at] if a == b else np.count_nonzero(rle.decode(a) & rle.decode(b))
+    return pred_px, true_px, overlap_px
+
+
+def _decimals(*values: float) -> list[str]:
+    return ["-" if np.isnan(value) else f"{value:.5f}" for value in values]

@@ -1,0 +1,93 @@
+"""Stage `submit`: rules applied to the test probabilities, written in the competition's form and checked."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steel import __version__, files, rle
+from steel.config import digest
+from steel.data.cache import open_strips
+from steel.decide.ensemble import mean_map
+from steel.decide.rules import Rules, apply_to_map
+from steel.decide.run import Decision, gates
+from steel.errors import UserError
+from steel.infer.store import open_store
+from steel.kaggle.submission import check_submission, write_submission
+from steel.paths import Paths
+from steel.progress import track
+from steel.stage import Spec, recorded, source_digest
+
+CODE = ("kaggle/submit", "kaggle/submission", "decide", "infer/store", "rle")
+
+
+def spec(paths: Paths, folds: Sequence[int]) -> Spec:
+    """What the submission is made from."""
+    inputs = {name: recorded(paths.test(name)) for name in paths.solution.models}
+    inputs |= {"rules": recorded(paths.decide, "rules.json"), "test": recorded(paths.cache, "test.csv")}
+    inputs["report"] = recorded(paths.report, "cv.json")
+    return Spec("submit", paths.submission, {"folds": list(folds)}, inputs, CODE)
+
+
+def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
+    """Write submission.csv, checked before it gets its name, and manifest.json."""
+    decision = Decision.load(paths.decide / "rules.json")
+    image_ids = open_strips(paths.cache, "test").image_ids
+    stores = {name: open_store(paths.test(name)) for name in paths.solution.models}
+    for name, store in stores.items():
+        if store.image_ids != image_ids:
+            raise UserError(f"{paths.test(name)} holds predictions of other strips: run `steel predict CONFIG --force`")
+    gate = gates([stores[name] for name in decision.classifiers], len(image_ids))
+    rows = []
+    for i in track(range(len(image_ids)), "submit", "strips"):
+        maps = [stores[name].map(i) for name in decision.segmenters]
+        rows.append(encode_strip(mask_strip(maps, gate[i], decision.tuned)))
+    target = paths.submission / "submission.csv"
+    with files.atomic(target) as temporary:
+        write_submission(temporary, image_ids, rows)
+        check_submission(temporary, image_ids)
+    files.write_json(paths.submission / "manifest.json", _manifest(paths, folds, target))
+    return {target: files.sha256(target)}
+
+
+def mask_strip(maps: Sequence[NDArray[np.uint8]], gate: NDArray[np.float32], rules: Rules) -> NDArray[np.bool_]:
+    """The four masks of a strip, (4, 256, 1600), from its models' maps, each (4, 256, 1600) uint8, and gates (4,)."""
+    return apply_to_map(rules, mean_map(maps), gate)
+
+
+def encode_strip(masks: NDArray[np.bool_]) -> list[str]:
+    """The four run-length codes of one strip's masks (4, 256, 1600); empty where nothing is shown."""
+    return [rle.encode(mask) for mask in masks]
+
+
+def _manifest(paths: Paths, folds: Sequence[int], submission: Path) -> dict[str, object]:
+    """Where the submission comes from: code, data, models, rules, and the score to expect."""
+    models = {f"{name} fold {k}": recorded(paths.fold(name, k)) for name in paths.solution.models for k in folds}
+    return {
+        "solution": paths.solution.name,
+        "version": __version__,
+        "commit": _commit(),
+        "code": source_digest((".",)),
+        "config": digest(asdict(paths.solution)),
+        "data": {
+            "train": recorded(paths.cache, "train.csv", "train_masks.npy"),
+            "test": recorded(paths.cache, "test.csv"),
+        },
+        "folds": {"digest": recorded(paths.folds_record), "used": list(folds)},
+        "models": models,
+        "rules": files.sha256(paths.decide / "rules.json"),
+        "cv": files.read_json(paths.report / "cv.json")["headline"],
+        "submission": files.sha256(submission),
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the source checkout; None where there is none."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,97 @@
+"""Pretrained weights of an encoder from a file, and what to say when a download fails."""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from steel.errors import UserError, shorten
+
+# Heads for ImageNet's classes: never wanted in an encoder.
+HEADS = ("fc.", "classifier.", "head.fc.", "last_linear.")
+# The bases of the hub's own error are those of the HTTP client that its version uses: requests, httpx or httpx2.
+DOWNLOAD_ERRORS: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
+ANSWER_S = 5
+
+
+@contextmanager
+def downloading(name: str, weights: str | None) -> Iterator[None]:
+    """Around what downloads weights of `name` if `weights` is imagenet: a failure is one UserError, within seconds.
+
+    Where the hub does not answer, only what was downloaded before is read: else each file costs half a minute of
+    retries, each with a line of its own.
+    """
+    if weights != "imagenet":
+        yield
+        return
+    fault, offline = _hub_fault(), constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = offline or fault is not None
+    try:
+        yield
+    except DOWNLOAD_ERRORS as error:
+        reason = " ".join(str(fault or error).split()) or type(fault or error).__name__
+        raise UserError(
+            f"weights: imagenet weights of {name} cannot be downloaded ({reason[:120]}); "
+            "allowed without a network: a .safetensors or .pt file, or null"
+        ) from None
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _hub_fault() -> Exception | None:
+    """Why the hub cannot be reached; None if it can, or if the user forbade to try."""
+    if constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        get_session().head(constants.ENDPOINT, timeout=ANSWER_S)
+    except DOWNLOAD_ERRORS as error:
+        return error
+    return None
+
+
+def load_encoder(encoder: nn.Module, path: str, partial: bool) -> None:
+    """Copy the tensors of a .safetensors or .pt file into an encoder.
+
+    A first layer for RGB is summed over its three filters, as the input is grey. Tensors that are missing in the file
+    or do not fit are refused by name, unless `partial`. Heads for other classes are left out.
+    """
+    found = {name: value for name, value in _read(Path(path)).items() if not name.startswith(HEADS)}
+    wanted = {name: value for name, value in encoder.state_dict().items() if not name.startswith(HEADS)}
+    fitting: dict[str, Tensor] = {}
+    faults = [f"{name} is missing" for name in wanted if name not in found and "num_batches" not in name]
+    for name, value in found.items():
+        if name not in wanted:
+            faults.append(f"{name} is not in the encoder")
+            continue
+        rgb = value.ndim == wanted[name].ndim == 4 and value.shape[1] == 3 and wanted[name].shape[1] == 1
+        adapted = value.sum(1, keepdim=True) if rgb else value
+        if adapted.shape == wanted[name].shape:
+            fitting[name] = adapted
+        else:
+            faults.append(f"{name} is {tuple(value.shape)}, the encoder wants {tuple(wanted[name].shape)}")
+    if not fitting:
+        raise UserError(f"weights: {path} holds no tensor that fits the encoder")
+    if faults and not partial:
+        raise UserError(f"weights: {path}: {shorten(faults)}; set weights_partial: true to accept this")
+    encoder.load_state_dict(fitting, strict=False)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UserError(f"weights: no file {path}; allowed: imagenet, null, or a .safetensors or .pt file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"weights: {path} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
+        raise UserError(f"weights: {path} does not hold a table of tensors")
+    return value

@@ -1,0 +1,120 @@
+"""Pictures of the report: training curves, and the best and worst strips."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from steel import files
+from steel.competition import CLASSES, N_CLASSES
+from steel.data.cache import Strips, open_strips
+from steel.decide.ensemble import mean_map
+from steel.decide.rules import apply_to_map
+from steel.decide.run import Decision
+from steel.decide.table import Table
+from steel.infer.store import open_store
+from steel.metrics import dice
+from steel.paths import Paths
+from steel.report.overlay import COLOURS, compare
+
+if TYPE_CHECKING:
+    from steel.report.cv import Outcome
+
+mpl.use("Agg")
+N_SHOWN = 6  # strips in a gallery
+
+
+def write(paths: Paths, table: Table, decision: Decision, outcome: "Outcome") -> list[Path]:
+    """Write all pictures; their paths."""
+    written = [_save(paths.report / "curves.png", curves(paths, decision))]
+    positive = dice(outcome.pred_px, table.true_px, outcome.overlap_px)
+    positive[table.true_px == 0] = np.nan
+    has_mask = np.flatnonzero((table.true_px > 0).any(1))
+    order = has_mask[np.argsort(np.nanmean(positive[has_mask], axis=1), kind="stable")]
+    for name, rows in (("worst", order[:N_SHOWN]), ("best", order[::-1][:N_SHOWN])):
+        if len(rows):
+            path = paths.report / f"{name}.png"
+            with files.atomic(path) as temporary:
+                picture = gallery(paths, table, decision, rows, positive)
+                temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+            written.append(path)
+    return written
+
+
+def curves(paths: Paths, decision: Decision) -> Figure:
+    """Loss and held-out score over the epochs, one row per model, one line per fold."""
+    names = [*decision.segmenters, *decision.classifiers]
+    figure = Figure(figsize=(11, 3.2 * len(names)), layout="constrained")
+    axes = figure.subplots(len(names), 2, squeeze=False)
+    for name, (left, right) in zip(names, axes, strict=True):
+        for fold in decision.folds:
+            log = [json.loads(line) for line in (paths.fold(name, fold) / "log.jsonl").read_text().splitlines()]
+            left.plot([row["epoch"] for row in log], [row["loss"] for row in log], label=f"fold {fold}")
+            looks = [row for row in log if "score" in row]
+            right.plot([row["epoch"] for row in looks], [row["score"]["positive"] for row in looks], marker=".")
+        what = "Dice of strips with a mask" if name in decision.segmenters else "recall of classes"
+        left.set(title=f"{name}: training loss", xlabel="epoch", ylabel="loss")
+        right.set(title=f"{name}: held out, at threshold 0.5", xlabel="epoch", ylabel=what, ylim=(0, 1))
+        left.legend()
+    return figure
+
+
+def gallery(paths: Paths, table: Table, decision: Decision, rows: NDArray, values: NDArray) -> NDArray[np.uint8]:
+    """Strips with truth above and prediction below, captioned: (H, 1600, 3) uint8, BGR.
+
+    `rows` are rows of the table, `values` (n, 4) the Dice of each true mask, NaN where there is none.
+    """
+    strips = open_strips(paths.cache, "train")
+    row_of = {image_id: row for row, image_id in enumerate(strips.image_ids)}
+    parts = [_caption("truth above, prediction below", legend=True)]
+    for i in rows:
+        image_id, fold = str(table.image_ids[i]), int(table.fold[i])
+        per_class = ", ".join(
+            f"class {c} Dice {v:.3f}" for c, v in zip(CLASSES, values[i], strict=True) if not np.isnan(v)
+        )
+        parts.append(_caption(f"{image_id}  fold {fold}  {per_class}"))
+        row = row_of[image_id]
+        parts.append(compare(strips.images[row], _true_masks(strips, row), _predicted(paths, table, decision, i)))
+    return np.concatenate(parts)
+
+
+def _predicted(paths: Paths, table: Table, decision: Decision, i: int) -> NDArray[np.bool_]:
+    """Held-out masks of a row of the table, under the rules that did not see it."""
+    fold = int(table.fold[i])
+    stores = [open_store(paths.oof(name, fold)) for name in decision.segmenters]
+    place = stores[0].image_ids.index(str(table.image_ids[i]))
+    rules = decision.lofo.get(fold, decision.fixed)
+    return apply_to_map(rules, mean_map([store.map(place) for store in stores]), table.gate[i])
+
+
+def _true_masks(strips: Strips, row: int) -> NDArray[np.bool_]:
+    assert strips.masks is not None
+    bits = strips.masks[row]
+    return np.stack([(bits >> k) & 1 for k in range(N_CLASSES)]).astype(bool)
+
+
+def _caption(text: str, legend: bool = False) -> NDArray[np.uint8]:
+    band = np.full((36, 1600, 3), 255, np.uint8)
+    font: dict[str, Any] = {
+        "fontFace": cv2.FONT_HERSHEY_SIMPLEX,
+        "fontScale": 0.7,
+        "thickness": 1,
+        "lineType": cv2.LINE_AA,
+    }
+    cv2.putText(band, text, (8, 25), color=(0, 0, 0), **font)
+    for k, colour in enumerate(COLOURS if legend else ()):
+        x = 1100 + 120 * k
+        cv2.rectangle(band, (x, 8), (x + 18, 28), colour[::-1], -1)
+        cv2.putText(band, f"class {k + 1}", (x + 24, 25), color=(0, 0, 0), **font)
+    return band
+
+
+def _save(path: Path, figure: Figure) -> Path:
+    with files.atomic(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png", metadata={"Software": None})
+    return path

@@ -1,0 +1,194 @@
+"""What each output was made from: skip it when nothing changed, say what changed, let one process at a time make it."""
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from steel import files
+from steel.config import digest
+from steel.errors import UserError, shorten
+from steel.progress import say
+
+RECORD, LOCK = "stage.json", ".lock"
+Kind = Literal["done", "kept", "stale", "interrupted", "running", "missing"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """An output and all it depends on.
+
+    Attributes:
+        name: how messages call it; the first word is the stage, as in ``train unet fold 0``.
+        folder: holds the record ``stage.json``, the lock and usually the outputs.
+        config: its part of the configuration, as JSON can say it.
+        inputs: digest of each upstream output (of its content, so that an upstream redone alike changes nothing).
+        code: rooms or modules of the package that it runs, such as ``data`` or ``rle``.
+        env: versions, device, threads.
+        keep: dear to make: a change of code or environment alone is told but does not redo it.
+        partial: a file that an interrupted run leaves and the next one continues from.
+    """
+
+    name: str
+    folder: Path
+    config: Any
+    inputs: dict[str, str]
+    code: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+    keep: bool = False
+    partial: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """Digest of config and inputs: progress of an interrupted run counts only under the same key."""
+        return digest([self.config, self.inputs])
+
+    def parts(self) -> dict[str, Any]:
+        """What the record keeps of it."""
+        return {"config": self.config, "inputs": self.inputs, "code": source_digest(self.code), "env": self.env}
+
+
+@dataclass(frozen=True)
+class State:
+    """How an output stands, and why."""
+
+    kind: Kind
+    why: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether later stages may read it."""
+        return self.kind in ("done", "kept")
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.why})" if self.why else self.kind
+
+
+def look(spec: Spec) -> State:
+    """How the output stands, without touching it."""
+    holder = _holder(spec.folder)
+    return State("running", f"process {holder}") if holder else _look_unlocked(spec)
+
+
+def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False) -> None:
+    """Make the output unless it stands as specified.
+
+    `make` writes every file whole or not at all (`files.atomic`) and returns the digest of each. What an earlier run
+    made stays until it is replaced, so that a failure loses nothing.
+    """
+    with _locked(spec):
+        state = _look_unlocked(spec)
+        if state.usable and not force:
+            warning = f"; kept, though {state.why} (--force redoes it)" if state.why else ""
+            say(f"{spec.name}: up to date{warning}")
+            return
+        say(f"{spec.name}: {'forced' if force else state}")
+        start = time.monotonic()
+        outputs = make()
+        sizes = {str(path): path.stat().st_size if path.is_file() else None for path in outputs}
+        record = {"stage": spec.name, **spec.parts(), "sizes": sizes}
+        record["outputs"] = {str(path): value for path, value in outputs.items()}
+        files.write_json(spec.folder / RECORD, record)
+        say(f"{spec.name}: done in {time.monotonic() - start:.1f} s")
+
+
+def need(spec: Spec, reader: str) -> None:
+    """Refuse to go on unless an upstream output stands; the error says which stage to run first."""
+    state = look(spec)
+    if not state.usable:
+        raise UserError(
+            f"{reader} needs '{spec.name}', which is {state}: run `steel {spec.name.split()[0]} CONFIG` first"
+        )
+
+
+def recorded(folder: Path, *names: str) -> str:
+    """Digest of the outputs recorded in a folder, or of those of the given file names; ``missing`` without a record."""
+    path = folder / RECORD
+    if not path.exists():
+        return "missing"
+    outputs = files.read_json(path)["outputs"]
+    return digest(sorted(value for output, value in outputs.items() if not names or Path(output).name in names))
+
+
+@cache
+def source_digest(rooms: tuple[str, ...]) -> str:
+    """Digest of the source of some rooms or modules of this package."""
+    root = Path(__file__).parent
+    hasher = hashlib.sha256()
+    for room in sorted(rooms):
+        path = root / room
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [root / f"{room}.py"]:
+            hasher.update(f"{source.relative_to(root)}\n".encode() + source.read_bytes())
+    return hasher.hexdigest()[:16]
+
+
+def _look_unlocked(spec: Spec) -> State:
+    path = spec.folder / RECORD
+    if not path.exists():
+        interrupted = spec.partial is not None and spec.partial.exists()
+        return State("interrupted", "continues where it stopped") if interrupted else State("missing")
+    record = files.read_json(path)
+    for output, size in record["sizes"].items():
+        if not Path(output).exists() or (size is not None and Path(output).stat().st_size != size):
+            return State("stale", f"{output} is gone or was changed")
+    now = spec.parts()
+    if record["config"] != now["config"]:
+        return State("stale", f"config changed: {shorten(_changes(record['config'], now['config']))}")
+    if record["inputs"] != now["inputs"]:
+        return State("stale", f"input changed: {shorten(_changes(record['inputs'], now['inputs'], values=False))}")
+    why = []
+    if record["code"] != now["code"]:
+        why.append("the code changed")
+    if record["env"] != now["env"]:
+        why.append(f"the environment changed: {shorten(_changes(record['env'], now['env']))}")
+    if not why:
+        return State("done")
+    return State("kept" if spec.keep else "stale", " and ".join(why))
+
+
+def _changes(old: Any, new: Any, values: bool = True, where: str = "") -> list[str]:
+    """The leaves in which two JSON values differ, as ``a.b: 1 -> 2``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*new, *(key for key in old if key not in new)]
+        found = [_changes(old.get(key), new.get(key), values, f"{where}.{key}") for key in keys]
+        return [line for lines in found for line in lines]
+    if old == new:
+        return []
+    return [f"{where[1:]}: {old} -> {new}" if values else where[1:]]
+
+
+@contextmanager
+def _locked(spec: Spec) -> Iterator[None]:
+    """Hold the lock of a folder; the system drops it when the process ends, however it ends."""
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    with (spec.folder / LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{spec.name}: process {_holder(spec.folder)} is at work on {spec.folder}; wait for it"
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _holder(folder: Path) -> str:
+    """Process id that holds the lock of a folder; empty when it is free."""
+    path = folder / LOCK
+    if not path.exists():
+        return ""
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read() or "unknown"
+    return ""

@@ -1,0 +1,183 @@
+"""The stages in order: what each needs, and what it runs. Heavy rooms are imported by the stages that use them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from steel import stage
+from steel.cli import Options
+from steel.config import Solution
+from steel.errors import UserError
+from steel.paths import Paths
+from steel.progress import say
+
+
+@dataclass(frozen=True)
+class Context:
+    """One call of a stage."""
+
+    solution: Solution
+    options: Options
+
+    @property
+    def paths(self) -> Paths:
+        """Where everything lies."""
+        return Paths(self.solution)
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that count."""
+        return self.options.folds or tuple(range(self.solution.split.n_folds))
+
+    @property
+    def models(self) -> list[str]:
+        """The models that count."""
+        return [self.options.model] if self.options.model else list(self.solution.models)
+
+
+def synth(c: Context) -> None:
+    """Write a synthetic data set, if the solution asks for one."""
+    from steel.data import synth_stage
+
+    if c.solution.data.synth is None:
+        say(f"synth: nothing to do, {c.solution.name} reads real data from {c.paths.raw}")
+        return
+    stage.ensure(synth_stage.spec(c.paths), lambda: synth_stage.make(c.paths), c.options.force)
+
+
+def prepare(c: Context) -> None:
+    """Check labels and images, build the memory-mapped cache."""
+    from steel.data import prepare as room
+
+    if c.solution.data.synth:
+        from steel.data import synth_stage
+
+        stage.need(synth_stage.spec(c.paths), "prepare")
+    stage.ensure(room.spec(c.paths), lambda: room.make(c.paths, c.solution.machine.workers), c.options.force)
+
+
+def folds(c: Context) -> None:
+    """Split the training strips into stratified folds, duplicates together."""
+    from steel.data import prepare as upstream
+    from steel.data import split
+
+    stage.need(upstream.spec(c.paths), "folds")
+    stage.ensure(split.spec(c.paths), lambda: split.make(c.paths, c.options.force), c.options.force)
+
+
+def train(c: Context) -> None:
+    """Train every model on every fold (--model, --fold: only one)."""
+    from steel.data import prepare as cache
+    from steel.data import split
+    from steel.fit import train as room
+
+    stage.need(cache.spec(c.paths), "train")
+    stage.need(split.spec(c.paths), "train")
+    for name in c.models:
+        for k in c.folds:
+            stage.ensure(room.spec(c.paths, name, k), partial(room.make, c.paths, name, k), c.options.force)
+
+
+def oof(c: Context) -> None:
+    """Predict every training strip by the models that did not see it."""
+    from steel.fit import train as upstream
+    from steel.infer import predict as room
+
+    for name in c.models:
+        for k in c.folds:
+            stage.need(upstream.spec(c.paths, name, k), "oof")
+            stage.ensure(room.oof_spec(c.paths, name, k), partial(room.make_oof, c.paths, name, k), c.options.force)
+
+
+def decide(c: Context) -> None:
+    """Tune the rules that turn probabilities into masks; score them leaving one fold out."""
+    from steel.decide import run as room
+    from steel.infer import predict as upstream
+
+    for name in c.solution.models:
+        for k in c.folds:
+            stage.need(upstream.oof_spec(c.paths, name, k), "decide")
+    stage.ensure(room.spec(c.paths, c.folds), lambda: room.make(c.paths, c.folds), c.options.force)
+
+
+def report(c: Context) -> None:
+    """Write the cross-validation report and its plots."""
+    from steel.decide import run as upstream
+    from steel.report import cv
+
+    stage.need(upstream.spec(c.paths, c.folds), "report")
+    stage.ensure(cv.spec(c.paths, c.folds), lambda: cv.make(c.paths), c.options.force)
+    say(f"report: {c.paths.report / 'cv.md'}")
+
+
+def predict(c: Context) -> None:
+    """Predict the test strips, mean over folds and views (--images DIR: any strips)."""
+    from steel.fit import train as upstream
+    from steel.infer import predict as room
+
+    if c.options.images:
+        from steel.kaggle import apply
+
+        apply.run(c.paths, c.options)
+        return
+    for name in c.models:
+        for k in c.folds:
+            stage.need(upstream.spec(c.paths, name, k), "predict")
+        stage.ensure(
+            room.test_spec(c.paths, name, c.folds), partial(room.make_test, c.paths, name, c.folds), c.options.force
+        )
+
+
+def submit(c: Context) -> None:
+    """Apply the rules to the test probabilities, write and check submission.csv."""
+    from steel.decide import run as rules
+    from steel.infer import predict as upstream
+    from steel.kaggle import submit as room
+    from steel.report import cv
+
+    stage.need(rules.spec(c.paths, c.folds), "submit")
+    stage.need(cv.spec(c.paths, c.folds), "submit")
+    for name in c.solution.models:
+        stage.need(upstream.test_spec(c.paths, name, c.folds), "submit")
+    stage.ensure(room.spec(c.paths, c.folds), lambda: room.make(c.paths, c.folds), c.options.force)
+    say((c.paths.report / "cv.md").read_text())
+    say(f"submission: {c.paths.submission / 'submission.csv'}\nreport: {c.paths.report}")
+
+
+def status(c: Context) -> None:
+    """Show how every output stands: done, stale (what changed), interrupted, running or missing."""
+    for spec in _all_specs(c):
+        say(f"{spec.name:<28} {stage.look(spec)}")
+
+
+def _all_specs(c: Context) -> list[stage.Spec]:
+    from steel.data import prepare, split, synth_stage
+    from steel.decide import run
+    from steel.fit import train
+    from steel.infer import predict
+    from steel.kaggle import submit
+    from steel.report import cv
+
+    p, pairs = c.paths, [(name, k) for name in c.models for k in c.folds]
+    return [
+        *([synth_stage.spec(p)] if c.solution.data.synth else []),
+        prepare.spec(p),
+        split.spec(p),
+        *(train.spec(p, name, k) for name, k in pairs),
+        *(predict.oof_spec(p, name, k) for name, k in pairs),
+        run.spec(p, c.folds),
+        cv.spec(p, c.folds),
+        *(predict.test_spec(p, name, c.folds) for name in c.models),
+        submit.spec(p, c.folds),
+    ]
+
+
+STAGES: dict[str, Callable[[Context], None]] = {
+    f.__name__: f for f in (synth, prepare, folds, train, oof, decide, report, predict, submit, status)
+}
+
+
+def check_known(name: str) -> None:
+    """Refuse a name that is no stage."""
+    if name not in STAGES:
+        raise UserError(f"unknown stage {name!r}; allowed: {', '.join(STAGES)}, score")

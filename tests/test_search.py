@@ -1,0 +1,197 @@
+"""The search against brute force, planted optima, and poisoned labels of the fold that is scored."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from steel.competition import N_PIXELS
+from steel.decide.rules import NEVER_PX, Rule, Rules, apply_to_table
+from steel.decide.search import Grid, choose, default_grid, in_sample, lofo, search, smooth, surface
+from steel.decide.table import Table
+from steel.errors import UserError
+from steel.metrics import score
+
+
+def random_table(n: int, seed: int = 0, areas_up_to_px: int = 5000) -> Table:
+    """Areas fall with the threshold, overlaps stay below area and truth; 6 in 10 pairs are empty."""
+    rng = np.random.default_rng(seed)
+    true_px = np.where(rng.random((n, 4)) < 0.4, rng.integers(1, areas_up_to_px, (n, 4)), 0).astype(np.int32)
+    area_px = np.sort(rng.integers(0, areas_up_to_px, (n, 4, 256), np.int32))[..., ::-1].copy()
+    area_px[rng.random((n, 4)) < 0.2, 100:] = 0
+    share = np.sort(rng.random((n, 4, 256)))[..., ::-1]
+    overlap_px = (np.minimum(area_px, true_px[..., None]) * share).astype(np.int32)
+    return Table(
+        np.array([f"{i}.jpg" for i in range(n)]),
+        (np.arange(n) % 5).astype(np.int16),
+        true_px,
+        area_px,
+        overlap_px,
+        rng.integers(0, 11, (n, 4)).astype(np.float32) / np.float32(10),
+    )
+
+
+def planted_table(n: int = 400) -> Table:
+    """True masks of 3000 px are found exactly at thresholds 100..180, with gates of .6 and more.
+
+    Lower thresholds add 3000 wrong pixels, higher ones lose half. Clean images show 800 wrong pixels at every
+    threshold with a high gate, or 5000 with a low gate: it takes both an area above 800 and a gate above .4.
+    """
+    rng = np.random.default_rng(3)
+    kind = np.arange(n) % 4  # 0 true, 1 clean and small, 2 clean and gate low, 3 clean and nothing found
+    area = np.zeros((n, 256), np.int32)
+    area[kind == 0] = np.select([np.arange(256) < 100, np.arange(256) <= 180], [6000, 3000], 1500)
+    area[kind == 1], area[kind == 2] = 800, 5000
+    gate = np.where(kind == 2, rng.uniform(0, 0.4, n), rng.uniform(0.6, 1, n)).astype(np.float32)
+    true = np.where(kind == 0, 3000, 0).astype(np.int32)
+    return Table(
+        np.array([f"{i}.jpg" for i in range(n)]),
+        (np.arange(n) // 4 % 5).astype(np.int16),
+        np.stack([true] * 4, 1),
+        np.stack([area] * 4, 1),
+        np.minimum(np.stack([area] * 4, 1), true[:, None, None]),
+        np.stack([gate] * 4, 1),
+    )
+
+
+def mean_of_class(table: Table, k: int, rule: Rule) -> float:
+    return score(*_scored(table, Rules((rule,) * 4))).class_mean[k]
+
+
+def _scored(table: Table, rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    pred_px, overlap_px = apply_to_table(rules, table)
+    return pred_px, table.true_px, overlap_px
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        Grid((0, 1, 700, 1500, 4999, NEVER_PX), (0.0, 0.1, 0.3, 0.7, 1.0)),  # .3 and .7 are no float32
+        Grid((500,), (0.5,)),
+        Grid((0, N_PIXELS), (0.0,)),
+    ],
+)
+def test_surface_equals_brute_force(grid: Grid) -> None:
+    table = random_table(40)
+    for k in (0, 3):
+        scores = surface(table, k, grid)
+        assert scores.shape == (256, len(grid.areas_px), len(grid.gates))
+        for t in (1, 2, 63, 64, 99, 100, 200, 255):
+            for a, area in enumerate(grid.areas_px):
+                for g, gate in enumerate(grid.gates):
+                    assert scores[t, a, g] == pytest.approx(mean_of_class(table, k, Rule(t, area, gate)), abs=1e-12)
+
+
+def test_surface_of_nothing_shown_is_the_share_of_clean_images() -> None:
+    table = random_table(40)
+    scores = surface(table, 1, Grid((0, NEVER_PX), (0.0,)))
+    assert scores[:, 1] == pytest.approx((table.true_px[:, 1] == 0).mean(), abs=1e-12)
+
+
+def test_smooth_equals_the_mean_over_existing_neighbours() -> None:
+    scores = np.random.default_rng(0).random((70, 33, 31))  # radius 2, 1 and 0
+    smoothed = smooth(scores)
+    for t, a, g in [(0, 0, 0), (1, 32, 5), (35, 16, 30), (69, 31, 30), (68, 0, 7)]:
+        box = scores[max(t - 2, 0) : t + 3, max(a - 1, 0) : a + 2, g]
+        assert smoothed[t, a, g] == pytest.approx(box.mean(), abs=1e-12)
+
+
+def test_search_finds_the_planted_optimum() -> None:
+    table = planted_table()
+    result = in_sample(table, default_grid(table))
+    for rule in result.rules.classes:
+        assert abs(rule.threshold - 140) <= 20  # the middle of 100..180
+        assert 800 < rule.min_area_px <= 3000
+        assert 0.4 < rule.min_gate <= 0.6
+    assert score(result.pred_px, table.true_px, result.overlap_px).mean == 1
+
+
+def test_a_plateau_beats_a_higher_spike() -> None:
+    grid = Grid(tuple(range(64)), (0.0,))
+    scores = np.full((256, 64, 1), 0.5)
+    scores[200, 50] = 0.9
+    scores[80:120, 20:40] = 0.8
+    rule = choose(scores, 0.5, grid)
+    assert (rule.threshold, rule.min_area_px) in [(99, 29), (99, 30), (100, 29), (100, 30)]  # its centre
+
+
+def test_a_class_better_left_out_shows_nothing() -> None:
+    table = planted_table()
+    clean = replace(table, true_px=np.zeros_like(table.true_px), overlap_px=np.zeros_like(table.overlap_px))
+    result = in_sample(clean, default_grid(clean))
+    assert {r.min_area_px for r in result.rules.classes} == {NEVER_PX}
+    assert not result.pred_px.any()
+
+
+def test_classes_are_searched_on_their_own() -> None:
+    table = random_table(60)
+    grid = default_grid(table, 16, 8)
+    other = table.true_px.copy()
+    other[:, 1:] = 7
+    assert search(replace(table, true_px=other), grid).classes[0] == search(table, grid).classes[0]
+
+
+def test_lofo_never_sees_the_fold_it_scores() -> None:
+    table = random_table(100)
+    grid = default_grid(table, 16, 8)
+    honest = lofo(table, grid)
+    rng = np.random.default_rng(9)
+    for fold in range(5):
+        hit = table.fold == fold
+        shape = (hit.sum(), 4, 256)
+        poisoned = replace(table, **{f: getattr(table, f).copy() for f in ("true_px", "area_px", "overlap_px", "gate")})
+        poisoned.true_px[hit] = rng.integers(0, 9, shape[:2])
+        poisoned.area_px[hit] = rng.integers(0, 400_000, shape)
+        poisoned.overlap_px[hit] = 0
+        poisoned.gate[hit] = 1
+        changed = lofo(poisoned, grid)
+        assert changed.rules[fold] == honest.rules[fold]
+        assert all(changed.rules[f] != honest.rules[f] for f in range(5) if f != fold)  # the poison does work
+
+
+def test_lofo_applies_each_rule_to_its_own_fold() -> None:
+    table = random_table(100)
+    result = lofo(table, default_grid(table, 16, 8))
+    assert sorted(result.rules) == [0, 1, 2, 3, 4]
+    for fold, rules in result.rules.items():
+        pred_px, overlap_px = apply_to_table(rules, table)
+        rows = table.fold == fold
+        assert (result.pred_px[rows] == pred_px[rows]).all() and (result.overlap_px[rows] == overlap_px[rows]).all()
+
+
+def test_lofo_needs_two_folds() -> None:
+    table = random_table(10)
+    with pytest.raises(UserError, match=r"folds \[0\], allowed: at least two"):
+        lofo(table.subset(table.fold == 0), default_grid(table))
+
+
+def test_default_grid() -> None:
+    table = random_table(10)
+    grid = default_grid(table)
+    assert (len(grid.areas_px), len(grid.gates)) == (64, 64)
+    assert grid.areas_px[:2] == (0, 32) and grid.areas_px[-2:] == (30_000, NEVER_PX)
+    assert (grid.gates[0], grid.gates[32]) == (0.0, 0.5)
+    assert default_grid(replace(table, gate=np.ones((10, 4), np.float32))).gates == (0.0,)
+
+
+@pytest.mark.parametrize(
+    ("areas_px", "gates"),
+    [
+        ((), (0.0,)),
+        ((0,), ()),
+        ((5, 5), (0.0,)),
+        ((-1, 3), (0.0,)),
+        ((0, NEVER_PX + 1), (0.0,)),
+        ((0,), (0.5, 0.2)),
+        ((0,), (1.5,)),
+    ],
+)
+def test_bad_grids_are_refused(areas_px: tuple, gates: tuple) -> None:
+    with pytest.raises(UserError, match=r"grid: .*allowed"):
+        Grid(areas_px, gates)
+
+
+def test_an_empty_table_is_refused() -> None:
+    table = random_table(10)
+    with pytest.raises(UserError, match="no images"):
+        search(table.subset(np.zeros(10, bool)), default_grid(table))
