@@ -1,5 +1,6 @@
 """What several tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,23 @@ def encoder_file() -> Path:
     if not file.is_file():
         pytest.skip(f"no real encoder weights at {file}")
     return file
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of one undisturbed training of each kind on the toy data set."""
+    import toy
+
+    root = toy.fresh(tmp_path_factory.mktemp("trained"))
+    return {name: toy.run(root, name) for name in toy.MODELS}
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: small nets are faster so, and their bits depend on it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -78,6 +78,12 @@ def test_a_run_goes_on_in_the_next_column() -> None:
     assert mask.sum() == 2
 
 
+def test_numbers_are_written_as_python_writes_them() -> None:
+    numbers = [1, 9, 11, 99, 101, 999, 1001, 1010, 1099, 99_999, 100_001, 409_600]
+    text = " ".join(f"{number} 1" for number in numbers)
+    assert rle.encode(rle.decode(text)) == text
+
+
 def test_touching_runs_become_one() -> None:
     assert rle.encode(rle.decode("1 3 4 2")) == "1 5"
 
@@ -120,8 +126,8 @@ def test_encode_takes_views() -> None:
     [
         (np.zeros((WIDTH, HEIGHT), np.uint8), "expected"),
         (np.zeros((HEIGHT, WIDTH), np.float32), "float32"),
-        (np.full((HEIGHT, WIDTH), 255, np.uint8), "holds 255"),
-        (np.full((HEIGHT, WIDTH), 255, np.uint8, order="F"), "holds 255"),
+        (np.full((HEIGHT, WIDTH), 255, np.uint8), "other values"),
+        (np.full((HEIGHT, WIDTH), 255, np.uint8, order="F"), "other values"),
     ],
 )
 def test_encode_refuses(mask: NDArray, message: str) -> None:

@@ -1,9 +1,13 @@
 """The program ``steel``: its stages, and what a user sees when something is wrong."""
 
+import argparse
 import errno
 import os
+import signal
 import sys
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from steel import __version__
 from steel.errors import UserError
@@ -15,14 +19,17 @@ def main(argv: list[str] | None = None) -> None:
     """Run one stage; exit 0, or 2 after one line on what is wrong, or 130 when interrupted."""
     args = sys.argv[1:] if argv is None else argv
     try:
-        _dispatch(args)
+        try:
+            _dispatch(args)
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is caught, and not at exit
     except UserError as error:
         _leave(f"steel: {error}", 2)
     except KeyboardInterrupt:
         _leave("steel: interrupted; start it again and it continues", 130)
-    except BrokenPipeError:
+    except BrokenPipeError:  # `steel ... | head`: nobody reads on; the code is what the shell gives other programs
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         where = f" ({error.filename})" if error.filename else ""
@@ -39,9 +46,7 @@ def _dispatch(args: list[str]) -> None:
         return
     name, *rest = args
     if name == "score":
-        from steel.kaggle.score import main as score
-
-        score(rest)
+        _score(rest)
         return
     from steel.cli import parse
     from steel.stages import STAGES, Context, check_known
@@ -49,6 +54,26 @@ def _dispatch(args: list[str]) -> None:
     check_known(name)
     about = (STAGES[name].__doc__ or "").strip()
     STAGES[name](Context(*parse(name, about, rest)))
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a fault is a UserError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (`{self.prog} --help` lists the options)")
+
+
+def _score(args: list[str]) -> None:
+    about = "Score a submission file against a label file; each is read in both forms that the competition has used."
+    parser = _Parser("steel score", description=about, allow_abbrev=False)
+    add = partial(parser.add_argument, type=Path)
+    add("--truth", metavar="A.csv", required=True, help="label file, such as train.csv")
+    add("--submission", metavar="B.csv", required=True, help="submission file")
+    add("--images", metavar="DIR|LIST.csv", help="images to score: a folder or a csv list [those of the submission]")
+    found = parser.parse_args(args)
+    from steel.kaggle.score import format_score, score_files
+
+    print(format_score(score_files(found.truth, found.submission, found.images)))
 
 
 def overview() -> str:
@@ -69,6 +94,4 @@ def _leave(line: str, code: int) -> None:
 
 
 if __name__ == "__main__":
-    if not Path.cwd().is_dir():
-        sys.exit("steel: the working directory is gone")
     main()

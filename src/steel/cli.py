@@ -1,26 +1,37 @@
 """The command line: a solution's YAML, overridden by ``--key value``, and the options of a stage."""
 
 import argparse
-from dataclasses import dataclass
+import difflib
+import re
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings  # type: ignore[attr-defined]
 
-from steel import config
-from steel.config import ModelConfig, Solution
+from steel import config, help_page
+from steel.config import ModelConfig, Phase, Solution, SynthConfig
+from steel.config_file import model_names, one_line
 from steel.errors import UserError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
-PARTS = {
+PARTS: dict[str, type] = {
     "data": config.DataConfig,
     "split": config.SplitConfig,
     "predict": config.PredictConfig,
     "decide": config.DecideConfig,
     "machine": config.MachineConfig,
 }
+HELP_PARTS = {
+    "data": config.DataConfig,
+    "data.synth": SynthConfig,
+    **PARTS,
+    "models.NAME": ModelConfig,
+    "models.NAME.phases[i]": Phase,
+}
+WORDS = {"int": "a whole number", "float": "a number", "str": "text", "list": "a list", "dict": "a mapping"}
+WORDS |= {"bool": "true or false", "NoneType": "null"}
+SYNTH_KEYS = {"n_train": "training strips (>= 10)", "n_test": "test strips (>= 1)", "seed": "seed (>= 0)"}
 
 
 @dataclass(frozen=True)
@@ -46,100 +57,121 @@ class Options:
 
 def parse(stage: str, about: str, args: list[str]) -> tuple[Solution, Options]:
     """Read ``CONFIG [--key value ...]``; anything unknown, mistyped or out of range is a UserError."""
-    path = args[0] if args and not args[0].startswith("-") else None
-    names = _model_names(Path(path)) if path else ["NAME"]
-    parser = _parser(stage, about, names)
-    if path is None:
-        if {"-h", "--help"} & set(args):
-            parser.print_help()
-            raise SystemExit(0)
-        raise UserError(f"steel {stage}: CONFIG is missing, such as configs/demo.yaml (`steel {stage} --help`)")
+    if {"-h", "--help"} & set(args):
+        print(help_page.page(stage, about, _parser(stage, []), HELP_PARTS))
+        raise SystemExit(0)
+    if not args or args[0].startswith("-"):
+        raise UserError(f"CONFIG is missing: it comes first, as in `steel {stage} configs/demo.yaml`")
+    path, line = args[0], _with_synth_keys(args[1:]) if stage == "synth" else args[1:]
+    names = model_names(Path(path))
+    parser = _parser(stage, names)
     try:
-        found = parser.parse_args([f"--config={path}", *args[1:]])
-        found = parser.instantiate(found)
+        found = parser.instantiate(parser.parse_args([f"--CONFIG={path}", *line]))
     except (argparse.ArgumentError, TypeError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: {_one_line(error)}") from None
-    solution = Solution(found.name, dict(vars(found.models)), **{part: getattr(found, part) for part in PARTS})
+        where = f"{path}: " if _fails(parser, path) else ""
+        raise UserError(where + _plain(one_line(error), parser, names)) from None
+    models = {name: found["models." + name.replace("-", "_")] for name in names}
+    solution = Solution(found.name, models, **{part: found[part] for part in PARTS})
     config.check(solution)
     return solution, _options(found, solution)
 
 
-def _parser(stage: str, about: str, model_names: list[str]) -> ArgumentParser:
-    parser = ArgumentParser(
-        prog=f"steel {stage}",
-        usage=f"steel {stage} CONFIG [--key value ...]",
-        description=about,
-        exit_on_error=False,
-        formatter_class=argparse.HelpFormatter,
-    )
-    parser.add_argument("--config", action=ActionConfigFile, help=argparse.SUPPRESS)
-    parser.add_argument("--force", action="store_true", help="redo what is up to date")
-    parser.add_argument("--folds", type=str, default="", metavar="0,1", help="only these folds (default: all)")
+def _parser(stage: str, model_names: list[str]) -> ArgumentParser:
+    """The options of a stage, and every key of a solution with these models."""
+    parser = ArgumentParser(prog=f"steel {stage}", exit_on_error=False, allow_abbrev=False, print_config=None)
+    add = parser.add_argument
+    add("--CONFIG", action=ActionConfigFile, help=argparse.SUPPRESS)
+    add("--force", action="store_true", help="redo what is up to date")
+    add("--folds", type=str, default="", metavar="0,1", help="only these folds (0..split.n_folds - 1) [all]")
     if stage == "train":
-        parser.add_argument("--fold", type=str, default="", metavar="K", help="only this fold (default: all)")
+        add("--fold", type=str, default="", metavar="K", help="only this fold (0..split.n_folds - 1) [all]")
     if stage in ("train", "oof", "predict"):
-        parser.add_argument("--model", type=str, default="", metavar="M", help="only this model (default: all)")
+        add("--model", type=str, default="", metavar="NAME", help="only this model [all]")
     if stage == "synth":
-        for name, what in (("n_train", "training strips"), ("n_test", "test strips"), ("seed", "seed")):
-            parser.add_argument(f"--{name}", type=int, help=f"{what}; the same as --data.synth.{name}")
+        for key, what in SYNTH_KEYS.items():
+            add(f"--{key}", type=int, help=f"{what}; short for --data.synth.{key}, which later stages need as well")
     if stage == "predict":
-        parser.add_argument(
-            "--images", type=Path, metavar="DIR", help="predict the strips of this folder instead of the test set"
-        )
-        parser.add_argument(
-            "--out", type=Path, metavar="FILE.csv", help="with --images: where to write the submission form"
-        )
-        parser.add_argument(
-            "--overlay", type=Path, metavar="DIR", help="with --images: write pictures with the outlines here"
-        )
-    parser.add_argument(
-        "--name", type=str, required=True, help="name of the solution: results lie in runs/NAME and submissions/NAME"
-    )
+        add("--images", type=Path, metavar="DIR", help="predict the strips of this folder instead of the test set")
+        add("--out", type=Path, metavar="FILE.csv", help="with --images: where to write the submission form")
+        add("--overlay", type=Path, metavar="DIR", help="with --images: write pictures with the outlines here [none]")
+    add("--name", type=str, required=True, help="Name of the solution: its results lie in runs/NAME, submissions/NAME.")
     for part, kind in PARTS.items():
-        parser.add_argument(f"--{part}", type=kind, default=kind())
+        add(f"--{part}", type=kind, default=kind())
     for name in model_names:
-        parser.add_argument(f"--models.{name}", type=ModelConfig, default=ModelConfig())
+        add(f"--models.{name}", type=ModelConfig, default=ModelConfig())
     return parser
 
 
+def _with_synth_keys(args: list[str]) -> list[str]:
+    """The short options of the stage `synth` as the keys they stand for."""
+    short = re.compile(rf"--({'|'.join(SYNTH_KEYS)})(=|$)")
+    return [short.sub(r"--data.synth.\1\2", arg) for arg in args]
+
+
 def _options(found: Namespace, solution: Solution) -> Options:
-    model = getattr(found, "model", "")
+    model, fold = found.get("model", ""), found.get("fold", "")
     if model and model not in solution.models:
         raise UserError(f"--model: the solution has no model {model!r}; allowed: {', '.join(solution.models)}")
-    chosen = getattr(found, "fold", "") or found.folds
-    values = {key: getattr(found, key, None) for key in ("images", "out", "overlay")}
+    if fold and found.folds:
+        raise UserError(f"give --fold {fold} or --folds {found.folds}, not both")
+    folds = _folds("--fold" if fold else "--folds", fold or found.folds, solution.split.n_folds)
+    values = {key: found.get(key) for key in ("images", "out", "overlay")}
     if (values["images"] is None) != (values["out"] is None):
-        raise UserError("steel predict: --images DIR and --out FILE.csv go together")
+        raise UserError("--images DIR and --out FILE.csv go together")
     if values["overlay"] and not values["images"]:
-        raise UserError("steel predict: --overlay DIR needs --images DIR and --out FILE.csv")
-    return Options(found.force, _folds(chosen, solution.split.n_folds), model, **values)
+        raise UserError("--overlay DIR needs --images DIR and --out FILE.csv")
+    return Options(found.force, folds, model, **values)
 
 
-def _folds(text: str, n_folds: int) -> tuple[int, ...]:
+def _folds(option: str, text: str, n_folds: int) -> tuple[int, ...]:
     """Fold numbers from ``0,1``; empty for all."""
-    if not text:
-        return ()
-    parts = text.split(",")
+    parts = text.split(",") if text else []
     for part in parts:
-        if not part.strip().isdigit() or int(part) >= n_folds:
-            raise UserError(f"--folds: {part!r} is not a fold; allowed: 0..{n_folds - 1}, as in 0,1")
+        if not part.strip().isdecimal() or int(part) >= n_folds:
+            raise UserError(f"{option}: {part!r} is not a fold; allowed: 0..{n_folds - 1}, as in {option} 1")
     return tuple(sorted({int(part) for part in parts}))
 
 
-def _model_names(path: Path) -> list[str]:
-    """Names of the models of a YAML: the parser gets options for each."""
-    if not path.is_file():
-        known = ", ".join(str(p) for p in sorted(Path("configs").glob("*.yaml")))
-        raise UserError(f"no config file {path}" + (f"; there are: {known}" if known else ""))
+def _fails(parser: ArgumentParser, path: str) -> bool:
+    """Whether the YAML alone is already refused: then the fault lies there and not on the command line."""
     try:
-        content: Any = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {_one_line(error)}") from None
-    models = content.get("models") if isinstance(content, dict) else None
-    if not isinstance(models, dict) or not models:
-        raise UserError(f"{path}: `models` must name at least one model, as in `models: {{unet: {{net: Unet}}}}`")
-    return [str(name) for name in models]
+        parser.parse_args([f"--CONFIG={path}"])
+    except (argparse.ArgumentError, TypeError, ValueError, KeyError):
+        return True
+    return False
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _plain(message: str, parser: ArgumentParser, names: list[str]) -> str:
+    """A message of the parser in the words of this kit: key, value, what is allowed."""
+    if found := re.match(r"[Uu]nrecognized arguments: (\S+)", message):
+        return _unknown(found[1].partition("=")[0], parser, names)
+    if found := re.search(r"""Parser key "([^"]+)".*config\.(\w+)': Option '(.+)' is not accepted""", message):
+        allowed = ", ".join(field.name for field in fields(getattr(config, found[2])))
+        return f"unknown key {found[3]} in {found[1]}; allowed keys: {allowed}"
+    key = re.search(r'Parser key "([^"]+)"', message)
+    value = re.search(r"(?:Got value|Given value): (.*)", message)
+    kinds = re.findall(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[([^\]]*)\])", message)
+    if key and kinds and value:
+        allowed = " or ".join(WORDS.get(kind, kind) or choices.replace("'", "") for kind, choices in kinds)
+        nested = re.search(r"NestedArg\(key='(.+?)', val='(.*?)'\)", value[1])  # of a part that may be null
+        where, given = (f"{key[1]}.{nested[1]}", nested[2]) if nested else (key[1], value[1])
+        return f"{where}: {given} is not allowed; allowed: {allowed}"
+    if key and "Unable to load config" in message:
+        return f"--{key[1]} alone is no option; its keys are, as in --{key[1]}.KEY VALUE"
+    if key and value and "Not a valid subclass" in message:
+        return f"{key[1]}: {value[1].partition(' Subclass types')[0]} is not allowed; allowed: a list of {{key: value}}"
+    if message.startswith("the following arguments are required: "):
+        return f"the key {message.partition(': ')[2]} is missing"
+    return message
+
+
+def _unknown(option: str, parser: ArgumentParser, names: list[str]) -> str:
+    """What to say about an option that does not exist."""
+    if not option.startswith("-"):
+        return f"unexpected {option!r}; after CONFIG come only options, as in --key value"
+    parts = option.split(".")
+    if parts[0] == "--models" and len(parts) > 1 and parts[1] not in names:
+        return f"unknown option {option}: the solution has no model {parts[1]!r}; allowed: {', '.join(names)}"
+    known = [string for action in parser._actions for string in action.option_strings if string != "--CONFIG"]
+    near = difflib.get_close_matches(option, known, 1, cutoff=0.75)
+    return f"unknown option {option}" + (f"; is {near[0]} meant?" if near else "") + " (--help lists all)"

@@ -82,7 +82,7 @@ class ModelConfig:
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the architecture, such as encoder_depth or decoder_channels."""
     downscale: int = 1
-    """The net sees strips reduced by this factor (1, 2 or 4); maps and loss stay at full size."""
+    """The net sees strips reduced by this factor (1, 2 or 4), and learns from masks so reduced; maps have full size."""
     loss: dict[str, float] = field(default_factory=lambda: {"bce": 1.0})
     """Weight (> 0) of each loss, by its name in the table LOSSES."""
     phases: list[Phase] = field(default_factory=lambda: [Phase()])
@@ -181,7 +181,9 @@ def check(solution: Solution) -> None:
     _within("split.n_folds", solution.split.n_folds, 2, 20)
     _within("split.seed", solution.split.seed, 0)
     _within("predict.batch", solution.predict.batch, 1)
-    for view in solution.predict.tta or [""]:
+    if not solution.predict.tta:
+        raise UserError("predict.tta: at least one view is needed; identity is the strip as it is")
+    for view in solution.predict.tta:
         if view not in TTA_VIEWS or solution.predict.tta.count(view) > 1:
             raise UserError(f"predict.tta: {view!r} is not allowed; allowed: {', '.join(TTA_VIEWS)}, each once")
     _check_decide(solution.decide)
@@ -213,7 +215,9 @@ def _check_decide(decide: DecideConfig) -> None:
     _within("decide.fixed_gate", decide.fixed_gate, 0, 1)
     areas = decide.fixed_min_area_px
     if len(areas) != N_CLASSES:
-        raise UserError(f"decide.fixed_min_area_px: {areas} has {len(areas)} values; allowed: {N_CLASSES}, one per class")
+        raise UserError(
+            f"decide.fixed_min_area_px: {areas} has {len(areas)} values; allowed: {N_CLASSES}, one per class"
+        )
     for i, area in enumerate(areas):
         _within(f"decide.fixed_min_area_px[{i}]", area, 0, N_PIXELS)
 

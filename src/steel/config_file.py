@@ -27,6 +27,8 @@ def model_names(path: Path) -> list[str]:
         raise UserError(f"{path}: models: at least one model is needed, as in `models: {{unet: {{net: Unet}}}}`")
     for name in models:
         check_name(f"{path}: models", name)
+        if name.replace("-", "_") in models and "-" in name:  # the parser takes the two signs for one
+            raise UserError(f"{path}: models: {name!r} and {name.replace('-', '_')!r} are too alike; rename one")
     return list(models)
 
 

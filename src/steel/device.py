@@ -15,18 +15,9 @@ M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD = -4, -1, -2  # names of mallopt(3)
 
 def open_device(machine: MachineConfig) -> torch.device:
     """Pin the threads and give the device that `machine.device` names."""
-    threads = machine.threads or os.cpu_count() or 1
-    torch.set_num_threads(threads)
+    torch.set_num_threads(machine.threads or os.cpu_count() or 1)
     cv2.setNumThreads(1)
-    name = machine.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"machine.device: {name!r} is not to be had ({reason}); allowed: auto, cpu, cuda") from None
+    device = _reach(_resolve(machine))
     if device.type == "cpu":
         _keep_freed_memory()
     return device
@@ -34,12 +25,28 @@ def open_device(machine: MachineConfig) -> torch.device:
 
 def describe(machine: MachineConfig) -> dict[str, str]:
     """What equal results need to be equal: versions, device, threads."""
-    device = machine.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    threads = str(machine.threads or os.cpu_count() or 1)
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") and torch.cuda.is_available() else device
-    return {"torch": torch.__version__, "device": name, "threads": threads}
+    name = _resolve(machine)
+    if name.startswith("cuda") and torch.cuda.is_available():
+        name = torch.cuda.get_device_name(_reach(name))
+    return {"torch": torch.__version__, "device": name, "threads": str(machine.threads or os.cpu_count() or 1)}
+
+
+def _resolve(machine: MachineConfig) -> str:
+    """The device's name; `auto` takes a GPU if there is one."""
+    if machine.device != "auto":
+        return machine.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _reach(name: str) -> torch.device:
+    """A device that works, tried out; a UserError if it does not."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"machine.device: {name!r} is not to be had ({reason}); allowed: auto, cpu, cuda") from None
+    return device
 
 
 def amp_dtype(amp: str, device: torch.device) -> torch.dtype:

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from steel.errors import UserError
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path to write a file or a folder at; it takes its name when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary, old = path.with_name(f".{path.name}.tmp"), _aside(path)
+    if old.exists() and not path.exists():  # killed between the two renames of `publish`
+        old.rename(path)
     remove(temporary)
     try:
         yield temporary
@@ -27,18 +31,20 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def publish(temporary: Path, path: Path) -> None:
     """Make a finished file or folder durable and give it its name, in place of what bore the name before."""
-    for part in temporary.rglob("*") if temporary.is_dir() else [temporary]:
-        if part.is_file():
-            sync(part)
+    for part in (temporary, *temporary.rglob("*")) if temporary.is_dir() else (temporary,):
+        sync(part)
+    old = _aside(path)
     if path.is_dir():  # a folder cannot be replaced in one step: set the old one aside
-        old = path.with_name(f".{path.name}.old")
         remove(old)
         path.rename(old)
-        temporary.rename(path)
-        remove(old)
-    else:
-        temporary.replace(path)
+    temporary.replace(path)
     sync(path.parent)
+    remove(old)
+
+
+def _aside(path: Path) -> Path:
+    """Where a folder waits while its successor takes its name."""
+    return path.with_name(f".{path.name}.old")
 
 
 def sync(path: Path) -> None:
@@ -65,8 +71,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON."""
-    return json.loads(path.read_text())
+    """Read JSON; a file that is not JSON is a UserError."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); delete it to have it made anew") from None
 
 
 def sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What `steel STAGE --help` prints: the options of the stage, then every key of CONFIG with its unit, range, default."""
+"""What `steel STAGE --help` prints: the options of the stage, then every key of CONFIG: unit, range, default."""
 
 import argparse
 import shutil
@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 TYPES = {str: "TEXT", int: "INT", float: "NUMBER", bool: "true|false", list: "LIST", dict: "MAPPING"}
-COLUMN = 36  # where the help of an option begins, characters
+COLUMN = 30  # where the help of an option begins, characters
 KEYS = """\
 Below: every key of CONFIG and its [default]. Each is an option too, which overrides CONFIG: `--split.seed 1` for
 `split: {seed: 1}`. A list or a mapping is written as in YAML: --predict.tta '[identity, vflip]'."""
@@ -37,7 +37,7 @@ def _leaves(kind: type, key: str) -> Iterable[argparse.Action]:
     """One action per field of a dataclass, with the help of its docstring."""
     parser = ArgumentParser(add_help=False)
     parser.add_argument(f"--{key}", type=kind, default=kind())
-    return [action for action in parser._actions if "." in action.dest and not action.dest.endswith(".help")]
+    return [action for action in parser._actions if action.default != argparse.SUPPRESS]
 
 
 def _entry(head: str, text: str, width: int) -> list[str]:
@@ -54,7 +54,7 @@ def _option(action: argparse.Action) -> str:
     if action.nargs == 0:
         return name
     hint = getattr(action, "_typehint", None) or action.type or str
-    given = action.metavar if isinstance(action.metavar, str) and "ITEM" not in action.metavar else None
+    given = action.metavar if isinstance(action.metavar, str) and action.metavar[0] not in "[{" else None
     return f"{name} {given or _type_name(hint)}"
 
 

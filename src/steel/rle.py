@@ -3,7 +3,8 @@
 A string holds ``start length`` pairs; starts count from 1, top to bottom, then left to right.
 """
 
-import cv2
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +14,17 @@ from steel.competition import HEIGHT, N_CLASSES, N_PIXELS, WIDTH
 _WORD_PX = 8
 _ONES = np.ones(_WORD_PX, np.uint8).view(np.uint64)[0]
 _ONES_FROM = np.triu(np.ones((_WORD_PX, _WORD_PX), np.uint8)).view(np.uint64).ravel()  # (8,)
-_N_BLOCKS = 50  # of 32 columns, in the search for a mask in column-major memory
+_N_BLOCKS = 50  # of 32 columns; edges are looked for only between the first and the last block that hold some
+
+
+def _table(texts: Iterable[str]) -> NDArray[np.uint32]:
+    """Four bytes for each text, filled up with zero bytes."""
+    return np.frombuffer(b"".join(text.encode().rjust(4, b"\0") for text in texts), np.uint32)
+
+
+# A number is written as two halves: its thousands ('' for none), then the rest, with zeros in front if there are any.
+_THOUSANDS = _table(["", *(str(i) for i in range(1, N_PIXELS // 1000 + 1))])
+_REST = _table([*(f"{i} " for i in range(1000)), *(f"{i:03d} " for i in range(1000))])
 
 
 def parse(rle: str) -> NDArray[np.int64]:
@@ -43,16 +54,10 @@ def encode(mask: NDArray) -> str:
     if not mask.view(np.bool_).any():  # most masks of a submission
         return ""
     mask = mask.view(np.uint8)
-    left, right = _used_columns(mask)
-    # cv2's transpose is 3 x as fast as numpy's copy.
-    columns = mask.T[left:right] if mask.flags.f_contiguous else cv2.transpose(mask[:, left:right])
-    padded = np.zeros(columns.size + 2, np.uint8)
-    padded[1:-1] = columns.reshape(-1)
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
+    edges = _changes_by_column(mask.T) if mask.flags.f_contiguous else _changes_by_row(mask)
     edges[1::2] -= edges[0::2]
-    edges[0::2] += left * HEIGHT + 1
-    values = tuple(edges.tolist())
-    return ("%d " * len(values))[:-1] % values  # faster than a join of strings
+    edges[0::2] += 1
+    return _text(edges)
 
 
 def paint(bits: NDArray[np.uint8], rle: str, class_id: int) -> None:
@@ -107,17 +112,48 @@ def _fill(edges: NDArray[np.int64], n_columns: int) -> NDArray[np.uint8]:
     return words.view(np.uint8)[:n_px].reshape(n_columns, HEIGHT).T
 
 
-def _used_columns(mask: NDArray[np.uint8]) -> tuple[int, int]:
-    """First column and end (exclusive) of a stretch of columns that holds all of a mask; it may be a little wider."""
-    if mask.flags.f_contiguous:
-        top = mask.T.reshape(_N_BLOCKS, -1).max(axis=1)  # (50,), along memory
-    else:
-        top = np.bitwise_or.reduce(mask.view(np.uint64), axis=0).view(np.uint8)  # (1600,), 8 columns at a time
-    if top.max() > 1:
-        raise ValueError(f"mask holds {top.max()}: expected 0 and 1")
-    used = np.flatnonzero(top)
-    width = WIDTH // len(top)
-    return int(used[0]) * width, (int(used[-1]) + 1) * width
+def _changes_by_column(columns: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Start, end, start, end, ... (2n,) as flat px of the runs of a mask that is not empty, (1600, 256) contiguous."""
+    blocks = columns.reshape(_N_BLOCKS, -1)
+    used = np.flatnonzero(blocks.max(axis=1))
+    start, end = int(used[0]) * blocks.shape[1], (int(used[-1]) + 1) * blocks.shape[1]
+    px = columns.reshape(-1)[start:end]
+    differs = np.empty_like(px)  # from the px before
+    differs[0] = px[0]
+    np.bitwise_xor(px[1:], px[:-1], out=differs[1:])
+    edges = _flatnonzero(differs) + start
+    return np.append(edges, end) if px[-1] else edges
+
+
+def _changes_by_row(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The same of a mask (256, 1600) contiguous; a few edges are sorted, no px is moved."""
+    differs = np.empty_like(mask)  # from the px before, which is the one above
+    differs[0, 0] = mask[0, 0]
+    differs[0, 1:] = mask[0, 1:] ^ mask[-1, :-1]  # the head of a column against the foot of the last
+    np.bitwise_xor(mask[1:], mask[:-1], out=differs[1:])
+    row, column = np.divmod(_flatnonzero(differs.reshape(-1)), WIDTH)
+    edges = np.sort(column * HEIGHT + row)
+    return np.append(edges, N_PIXELS) if mask[-1, -1] else edges
+
+
+def _flatnonzero(values: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """`np.flatnonzero` where nearly all is zero: look at words of 8 first. Raises ValueError for a value above 1."""
+    words = values.view(np.uint64)
+    word = np.flatnonzero(words != 0)
+    found = words[word].view(np.uint8)
+    at = np.flatnonzero(found)
+    if at.size and found.max() > 1:
+        raise ValueError("mask holds other values than 0 and 1: expected 0 and 1")
+    return word[at >> 3] * _WORD_PX + (at & 7)
+
+
+def _text(numbers: NDArray[np.int64]) -> str:
+    """Decimal numbers from 0 to 409,600 parted by blanks, from a table of their halves (2 x as fast as a join)."""
+    thousands = numbers // 1000
+    halves = np.empty((numbers.size, 2), np.uint32)
+    halves[:, 0] = _THOUSANDS[thousands]
+    halves[:, 1] = _REST[numbers - 1000 * thousands + 1000 * (thousands > 0)]
+    return halves.tobytes().translate(None, b"\0")[:-1].decode()
 
 
 def _fault(rle: str) -> str:

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -9,14 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from steel import files
 from steel.config import digest
 from steel.errors import UserError, shorten
 from steel.progress import say
 
-RECORD, LOCK = "stage.json", ".lock"
+RECORD, LOCK, BEGUN = "stage.json", ".lock", ".begun"
+LOCK_TRIES, LOCK_WAIT_S = 20, 0.02  # longer than a `look` of another process holds the lock
 Kind = Literal["done", "kept", "stale", "interrupted", "running", "missing"]
 
 
@@ -90,11 +92,15 @@ def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False)
             return
         say(f"{spec.name}: {'forced' if force else state}")
         start = time.monotonic()
+        begun = spec.folder / BEGUN
+        if not begun.exists():  # of several failed runs the first counts: what is older than it stands untouched
+            begun.touch()
         outputs = make()
         sizes = {str(path): path.stat().st_size if path.is_file() else None for path in outputs}
         record = {"stage": spec.name, **spec.parts(), "sizes": sizes}
         record["outputs"] = {str(path): value for path, value in outputs.items()}
         files.write_json(spec.folder / RECORD, record)
+        begun.unlink()
         say(f"{spec.name}: done in {time.monotonic() - start:.1f} s")
 
 
@@ -134,10 +140,13 @@ def _look_unlocked(spec: Spec) -> State:
         interrupted = spec.partial is not None and spec.partial.exists()
         return State("interrupted", "continues where it stopped") if interrupted else State("missing")
     record = files.read_json(path)
+    begun = spec.folder / BEGUN
     for output, size in record["sizes"].items():
         if not Path(output).exists() or (size is not None and Path(output).stat().st_size != size):
             return State("stale", f"{output} is gone or was changed")
-    now = spec.parts()
+        if begun.exists() and Path(output).stat().st_mtime_ns >= begun.stat().st_mtime_ns:
+            return State("stale", f"{output} was replaced by a run that did not finish")
+    now = json.loads(json.dumps(spec.parts()))  # as the record has it: lists for tuples
     if record["config"] != now["config"]:
         return State("stale", f"config changed: {shorten(_changes(record['config'], now['config']))}")
     if record["inputs"] != now["inputs"]:
@@ -168,17 +177,26 @@ def _locked(spec: Spec) -> Iterator[None]:
     """Hold the lock of a folder; the system drops it when the process ends, however it ends."""
     spec.folder.mkdir(parents=True, exist_ok=True)
     with (spec.folder / LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{spec.name}: process {_holder(spec.folder)} is at work on {spec.folder}; wait for it"
-            ) from None
+        os.register_at_fork(after_in_child=lock.close)  # a worker that outlives a killed parent must not hold the lock
+        for _ in range(LOCK_TRIES):
+            if _taken(lock):
+                break
+            time.sleep(LOCK_WAIT_S)
+        else:
+            raise UserError(f"{spec.name}: process {_holder(spec.folder)} is at work on {spec.folder}; wait for it")
         lock.seek(0)
         lock.truncate()
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holder(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """Augmentation recipes by name; the only module that calls albumentations."""
 
 import os
+import random
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -54,7 +55,9 @@ def augmenter(name: str) -> Augment:
     compose = A.Compose(transforms)
 
     def augment(image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int) -> tuple[NDArray, NDArray]:
-        compose.set_random_seed(seed)
+        # One generator for all: `set_random_seed` would give each transform the same draws, so that a strip is flipped
+        # both ways or not at all.
+        compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         found = compose(image=image, mask=mask)
         return np.ascontiguousarray(found["image"]), np.ascontiguousarray(found["mask"])
 

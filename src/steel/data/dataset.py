@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from steel.competition import N_CLASSES, WIDTH
@@ -88,10 +89,14 @@ def _left_edge(bits: NDArray[np.uint8], wanted: int, width: int, seed: int) -> i
     return min(max(left, 0), WIDTH - width)
 
 
-def unpack(bits: Tensor) -> Tensor:
-    """Mask bits (B, H, W) uint8 -> (B, 4, H, W) float of 0 and 1, on the device of the bits."""
+def unpack(bits: Tensor, downscale: int = 1) -> Tensor:
+    """Mask bits (B, H, W) uint8 -> (B, 4, H, W) float of 0 and 1, on the device of the bits.
+
+    With a `downscale` the share of each cell that the class covers, (B, 4, H / downscale, W / downscale).
+    """
     shifts = torch.arange(N_CLASSES, device=bits.device, dtype=torch.uint8).view(1, -1, 1, 1)
-    return ((bits.unsqueeze(1) >> shifts) & 1).float()
+    masks = ((bits.unsqueeze(1) >> shifts) & 1).float()
+    return F.avg_pool2d(masks, downscale) if downscale > 1 else masks
 
 
 def presence(bits: Tensor) -> Tensor:

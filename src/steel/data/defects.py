@@ -24,6 +24,7 @@ AREA_PX = {
 }
 TRIES = 24  # places tried for one polygon
 GAP_PX = 6  # wanted between two polygons
+SEAM_PX = 150  # zone at either end that scratches (class 3) leave to thin marks (class 2)
 
 Mask = NDArray[np.bool_]
 Polygon = NDArray[np.float32]
@@ -133,8 +134,11 @@ def _corner(
     spread = {1: 90, 2: 25, 3: 420, 4: 260}[class_id]
     highest = np.array([strip.right - 1 - size[0], HEIGHT - 1 - size[1]])
     x = rng.normal(centre_x, spread) - size[0] / 2
+    left = strip.left
+    if class_id == 3 and highest[0] - left > 3 * SEAM_PX:  # the edge is class 2's, which looks alike
+        left, highest[0] = left + SEAM_PX, highest[0] - SEAM_PX
     y = rng.uniform(-0.15, 1.15) * highest[1]
-    return np.clip([x, y], [strip.left, 0], np.maximum(highest, [strip.left, 0])).astype(np.float32)
+    return np.clip([x, y], [left, 0], np.maximum(highest, [left, 0])).astype(np.float32)
 
 
 def _outline(rng: np.random.Generator, class_id: int, area_px: float, room_px: float) -> Polygon:
@@ -227,9 +231,9 @@ def _scratches(rng: np.random.Generator, core: Grey, style: float) -> tuple[Grey
     field = noise(rng, core.shape, (length, 2.5)) + 0.7 * noise(rng, core.shape, (length, 9)) + inward
     field += 0.5 * noise(rng, core.shape, (12, 3)) + 0.35
     strokes = np.clip(field * 0.8, 0, 1)
-    if style < 0.5:
+    if style < 0.55:
         return 0.12 * core, rng.uniform(0.5, 1.0) * strokes
-    flecks = np.clip(noise(rng, core.shape, (4, 3)) - 1.6, 0, 1) if style > 0.75 else np.zeros_like(core)
+    flecks = np.clip(noise(rng, core.shape, (4, 3)) - 1.6, 0, 1) if style > 0.8 else np.zeros_like(core)
     return -rng.uniform(0.35, 0.55) * strokes - 0.06, 1.8 * flecks
 
 

@@ -1,5 +1,6 @@
 """What a training leaves: a checkpoint to go on from, and weights to ship."""
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from steel.errors import UserError
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a training state, whole or not at all."""
-    with files.atomic(path) as temporary, temporary.open("wb") as file:  # an open file: a full disk is an OSError
-        torch.save(state, file)
+    data = io.BytesIO()
+    torch.save(state, data)  # to a file, a full disk would be a RuntimeError of torch's own
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(data.getbuffer())
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
@@ -26,7 +29,8 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0][:80]}): delete it to train anew") from None
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise UserError(f"{path} cannot be read ({reason[:80]}): delete it to train anew") from None
 
 
 def save_weights(path: Path, values: dict[str, Tensor]) -> None:

@@ -127,7 +127,9 @@ class Trainer:
             if (i + 1) % self.model.accumulate == 0 or i + 1 == len(loader):
                 self._step(lr)
             if (i + 1) % LOOK_EVERY == 0 or i + 1 == len(loader):
-                self._check(total, title)
+                self._check("loss", total, title)
+        weights = [value.sum() for value in self.ema.values.values() if value.is_floating_point()]
+        self._check("sum of the weights", torch.stack(weights).sum(), title)
         return Report(float(total) / len(loader), lr, n_steps)
 
     def _loader(self, epoch: int) -> DataLoader:
@@ -147,9 +149,9 @@ class Trainer:
     def _backward(self, image: Tensor, bits: Tensor) -> Tensor:
         """Add the gradients of one batch; give its loss."""
         image, bits = image.to(self.device, non_blocking=True), bits.to(self.device, non_blocking=True)
-        target = unpack(bits) if self.model.kind == "segmenter" else presence(bits)
+        target = unpack(bits, self.model.downscale) if self.model.kind == "segmenter" else presence(bits)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-            logits = self.net(image.unsqueeze(1))  # (B, 4, H, W) or (B, 4)
+            logits = self.net(image.unsqueeze(1), full_size=False)  # (B, 4, H / downscale, W / downscale) or (B, 4)
         loss = self.loss(logits.float(), target)
         self.scaler.scale(loss / self.model.accumulate).backward()
         return loss.detach()
@@ -164,10 +166,10 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.net)
 
-    def _check(self, total: Tensor, title: str) -> None:
+    def _check(self, what: str, total: Tensor, title: str) -> None:
         if not torch.isfinite(total):
             raise UserError(
-                f"{title}: the loss is {float(total)}; the last good checkpoint is kept. "
+                f"{title}: the {what} is {float(total)}; the last good checkpoint is kept. "
                 f"Lower the learning rate (lr) or clip, or train in fp32 (amp: fp32)"
             )
 

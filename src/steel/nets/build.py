@@ -17,7 +17,8 @@ class Net(nn.Module):
 
     Shape:
         input (B, 1, H, W) uint8, H and W multiples of 32 * downscale or padded to them with zeros;
-        output logits: segmenter (B, 4, H, W), classifier (B, 4).
+        output logits: segmenter (B, 4, H, W), or without `full_size` (B, 4, H / downscale, W / downscale);
+        classifier (B, 4).
     """
 
     def __init__(self, body: nn.Module, downscale: int) -> None:
@@ -25,8 +26,8 @@ class Net(nn.Module):
         self.body = body
         self.downscale = downscale
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits of a batch."""
+    def forward(self, image: Tensor, full_size: bool = True) -> Tensor:
+        """Logits of a batch; training takes them at the net's own size, where the loss is cheaper."""
         height, width = image.shape[-2:]
         step = 32 * self.downscale
         x = F.pad(image, (0, -width % step, 0, -height % step))
@@ -38,6 +39,8 @@ class Net(nn.Module):
         logits = self.body(x)
         if logits.ndim == 2:
             return logits
+        if self.downscale > 1 and not full_size:
+            return logits[..., : height // self.downscale, : width // self.downscale]
         if self.downscale > 1:
             logits = F.interpolate(logits, scale_factor=self.downscale, mode="bilinear")
         return logits[..., :height, :width]

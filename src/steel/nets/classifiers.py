@@ -1,6 +1,7 @@
 """Classifiers by name: any backbone of timm with four multilabel outputs."""
 
 import difflib
+from typing import Any
 
 from torch import nn
 
@@ -28,10 +29,10 @@ def classifier(model: ModelConfig, weights: str | None) -> nn.Module:
         raise UserError(f"net: timm has no model {model.net!r}; close names: {', '.join(close) or 'none'}")
     try:
         with downloading(model.net, weights):
-            fixed = {"pretrained": weights == "imagenet", "in_chans": 1, "num_classes": N_CLASSES}
+            fixed: dict[str, Any] = {"pretrained": weights == "imagenet", "in_chans": 1, "num_classes": N_CLASSES}
             net = timm.create_model(model.net, **fixed, **model.options)
     except (TypeError, RuntimeError, AssertionError) as error:
-        raise UserError(f"net {model.net}: refused: {str(error).splitlines()[0]}") from None
+        raise UserError(f"net {model.net}: refused: {(str(error) or repr(error)).splitlines()[0]}") from None
     if weights not in (None, "imagenet"):
         load_encoder(net, weights, model.weights_partial)
     return net

@@ -52,7 +52,9 @@ def segmenter(model: ModelConfig, weights: str | None) -> nn.Module:
             fixed = {"encoder_name": model.encoder, "in_channels": 1, "classes": N_CLASSES}
             net = architecture(encoder_weights=pretrained, **fixed, **model.options)
     except (ValueError, KeyError, RuntimeError, NotImplementedError, TypeError, AssertionError) as error:
-        raise UserError(f"net {model.net} on encoder {model.encoder}: refused: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"net {model.net} on encoder {model.encoder}: refused: {(str(error) or repr(error)).splitlines()[0]}"
+        ) from None
     if weights not in (None, "imagenet"):
         load_encoder(net.get_submodule("encoder"), weights, model.weights_partial)
     return net

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from steel.competition import HEIGHT
 from steel.errors import UserError, shorten
 
 # Heads for ImageNet's classes: never wanted in an encoder.
@@ -60,12 +61,17 @@ def load_encoder(encoder: nn.Module, path: str, partial: bool) -> None:
     """Copy the tensors of a .safetensors or .pt file into an encoder.
 
     A first layer for RGB is summed over its three filters, as the input is grey. Tensors that are missing in the file
-    or do not fit are refused by name, unless `partial`. Heads for other classes are left out.
+    or do not fit are refused by name, unless `partial`. Heads for other classes are left out, and layers that the
+    encoder does not run (smp keeps those beyond `encoder_depth`) may be missing.
     """
+    if all(name.startswith("model.") for name in encoder.state_dict()):
+        encoder = encoder.get_submodule("model")  # smp's wrapper of a timm backbone; files have timm's names
     found = {name: value for name, value in _read(Path(path)).items() if not name.startswith(HEADS)}
     wanted = {name: value for name, value in encoder.state_dict().items() if not name.startswith(HEADS)}
     fitting: dict[str, Tensor] = {}
-    faults = [f"{name} is missing" for name in wanted if name not in found and "num_batches" not in name]
+    missing = [name for name in wanted if name not in found and "num_batches" not in name]
+    idle = _idle_layers(encoder) if missing else ()
+    faults = [f"{name} is missing" for name in missing if not name.startswith(idle)]
     for name, value in found.items():
         if name not in wanted:
             faults.append(f"{name} is not in the encoder")
@@ -83,6 +89,31 @@ def load_encoder(encoder: nn.Module, path: str, partial: bool) -> None:
     encoder.load_state_dict(fitting, strict=False)
 
 
+def _idle_layers(encoder: nn.Module) -> tuple[str, ...]:
+    """Name prefixes of the layers that a forward pass does not reach; none where the encoder refuses a square strip."""
+    run: set[nn.Module] = set()
+    hooks = [m.register_forward_pre_hook(lambda module, _input: run.add(module)) for m in encoder.modules()]
+    training = encoder.training
+    try:
+        with torch.no_grad():
+            encoder.eval()(torch.zeros(1, 1, HEIGHT, HEIGHT))
+    except (RuntimeError, AssertionError, ValueError):
+        return ()
+    finally:
+        encoder.train(training)
+        for hook in hooks:
+            hook.remove()
+    return tuple(_idle_below(encoder, "", run))
+
+
+def _idle_below(module: nn.Module, prefix: str, run: set[nn.Module]) -> Iterator[str]:
+    for name, child in module.named_children():
+        if run.isdisjoint(child.modules()):
+            yield f"{prefix}{name}."
+        elif child not in run:  # a layer that ran may use its parts without calling them
+            yield from _idle_below(child, f"{prefix}{name}.", run)
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"weights: no file {path}; allowed: imagenet, null, or a .safetensors or .pt file")
@@ -91,7 +122,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         value = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"weights: {path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise UserError(f"weights: {path} cannot be read: {(str(error) or repr(error)).splitlines()[0]}") from None
     if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
         raise UserError(f"weights: {path} does not hold a table of tensors")
     return value

@@ -1,0 +1,170 @@
+"""Every value out of range is refused with its key, itself and what is allowed."""
+
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steel import cli
+from steel.config import (
+    DataConfig,
+    DecideConfig,
+    MachineConfig,
+    ModelConfig,
+    Phase,
+    PredictConfig,
+    Solution,
+    SplitConfig,
+    SynthConfig,
+    check,
+    digest,
+)
+from steel.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+GOOD = Solution("demo", {"unet": ModelConfig()})
+NAN = float("nan")
+
+
+def with_model(**change: Any) -> Solution:
+    return replace(GOOD, models={"unet": ModelConfig(**change)})
+
+
+def with_phase(**change: Any) -> Solution:
+    return with_model(phases=[Phase(), Phase(**change)])
+
+
+def with_part(part: str, **change: Any) -> Solution:
+    return replace(GOOD, **{part: replace(getattr(GOOD, part), **change)})
+
+
+def with_synth(**change: Any) -> Solution:
+    return replace(GOOD, data=DataConfig(synth=SynthConfig(**change)))
+
+
+NAME = "cannot name a folder; allowed: letters, digits, - and _"
+VIEWS = "is not allowed; allowed: identity, hflip, vflip, hvflip, each once"
+DEVICES = "is not allowed; allowed: auto, cpu, cuda, cuda:N"
+BAD = [
+    (replace(GOOD, name="../x"), f"name: '../x' {NAME}"),
+    (replace(GOOD, name=""), f"name: '' {NAME}"),
+    (replace(GOOD, name="é"), f"name: 'é' {NAME}"),
+    (replace(GOOD, data=DataConfig(name="a/b")), f"data.name: 'a/b' {NAME}"),
+    (replace(GOOD, models={"a b": ModelConfig()}), f"models: 'a b' {NAME}"),
+    (replace(GOOD, models={"report": ModelConfig()}), "models: 'report' is taken by a stage; allowed: any other name"),
+    (with_model(kind="classifier"), "models: a solution needs at least one model of kind segmenter"),
+    (replace(GOOD, models={}), "models: a solution needs at least one model of kind segmenter"),
+    (with_synth(n_train=9), "data.synth.n_train: 9 is out of range; allowed: >= 10"),
+    (with_synth(n_test=0), "data.synth.n_test: 0 is out of range; allowed: >= 1"),
+    (with_synth(seed=-1), "data.synth.seed: -1 is out of range; allowed: >= 0"),
+    (with_part("split", n_folds=1), "split.n_folds: 1 is out of range; allowed: 2..20"),
+    (with_part("split", n_folds=21), "split.n_folds: 21 is out of range; allowed: 2..20"),
+    (with_part("split", seed=-1), "split.seed: -1 is out of range; allowed: >= 0"),
+    (with_part("predict", tta=[]), "predict.tta: at least one view is needed; identity is the strip as it is"),
+    (with_part("predict", tta=["rot90"]), f"predict.tta: 'rot90' {VIEWS}"),
+    (with_part("predict", tta=["hflip", "hflip"]), f"predict.tta: 'hflip' {VIEWS}"),
+    (with_part("predict", batch=0), "predict.batch: 0 is out of range; allowed: >= 1"),
+    (with_part("decide", n_area=1), "decide.n_area: 1 is out of range; allowed: 2..256"),
+    (with_part("decide", n_gate=257), "decide.n_gate: 257 is out of range; allowed: 2..256"),
+    (with_part("decide", fixed_threshold=1.5), "decide.fixed_threshold: 1.5 is out of range; allowed: 0..1"),
+    (with_part("decide", fixed_gate=-0.1), "decide.fixed_gate: -0.1 is out of range; allowed: 0..1"),
+    (with_part("decide", fixed_gate=NAN), "decide.fixed_gate: nan is out of range; allowed: 0..1"),
+    (
+        with_part("decide", fixed_min_area_px=[1, 2]),
+        "decide.fixed_min_area_px: [1, 2] has 2 values; allowed: 4, one per class",
+    ),
+    (
+        with_part("decide", fixed_min_area_px=[0, 0, -1, 0]),
+        "decide.fixed_min_area_px[2]: -1 is out of range; allowed: 0..409600",
+    ),
+    (with_part("machine", threads=0), "machine.threads: 0 is out of range; allowed: >= 1"),
+    (with_part("machine", workers=-1), "machine.workers: -1 is out of range; allowed: >= 0"),
+    (with_part("machine", device="gpu"), f"machine.device: 'gpu' {DEVICES}"),
+    (with_part("machine", device="meta"), f"machine.device: 'meta' {DEVICES}"),
+    (with_model(defect_share=1.1), "models.unet.defect_share: 1.1 is out of range; allowed: 0..1"),
+    (with_model(weight_decay=-0.1), "models.unet.weight_decay: -0.1 is out of range; allowed: >= 0"),
+    (with_model(weight_decay=NAN), "models.unet.weight_decay: nan is out of range; allowed: >= 0"),
+    (with_model(weight_decay=float("inf")), "models.unet.weight_decay: inf is out of range; allowed: >= 0"),
+    (with_model(warmup_steps=-1), "models.unet.warmup_steps: -1 is out of range; allowed: >= 0"),
+    (with_model(accumulate=0), "models.unet.accumulate: 0 is out of range; allowed: >= 1"),
+    (with_model(validate_every=0), "models.unet.validate_every: 0 is out of range; allowed: >= 1"),
+    (with_model(seed=-1), "models.unet.seed: -1 is out of range; allowed: >= 0"),
+    (with_model(ema=1.0), "models.unet.ema: 1.0 is out of range; allowed: 0 <= ema < 1"),
+    (with_model(clip=0.0), "models.unet.clip: 0.0 is out of range; allowed: > 0"),
+    (with_model(downscale=3), "models.unet.downscale: 3 is not allowed; allowed: 1, 2, 4"),
+    (with_model(loss={}), "models.unet.loss: at least one loss is needed, as in {bce: 1.0}"),
+    (with_model(loss={"bce": 0.0}), "models.unet.loss.bce: 0.0 is out of range; allowed: > 0"),
+    (with_model(phases=[]), "models.unet.phases: at least one phase is needed, as in [{epochs: 10}]"),
+    (with_phase(epochs=0), "models.unet.phases[1].epochs: 0 is out of range; allowed: >= 1"),
+    (with_phase(width=16), "models.unet.phases[1].width: 16 is out of range; allowed: 32..1600"),
+    (with_phase(width=1632), "models.unet.phases[1].width: 1632 is out of range; allowed: 32..1600"),
+    (with_phase(width=100), "models.unet.phases[1].width: 100 is not a multiple of 32; allowed: 32, 64, ... 1600"),
+    (with_phase(batch=0), "models.unet.phases[1].batch: 0 is out of range; allowed: >= 1"),
+    (with_phase(lr=0.0), "models.unet.phases[1].lr: 0.0 is out of range; allowed: > 0"),
+    (with_phase(lr=NAN), "models.unet.phases[1].lr: nan is out of range; allowed: > 0"),
+    (with_phase(lr=float("inf")), "models.unet.phases[1].lr: inf is out of range; allowed: > 0"),
+    (with_phase(samples=0), "models.unet.phases[1].samples: 0 is out of range; allowed: >= 1"),
+]
+
+
+@pytest.mark.parametrize(("solution", "message"), BAD, ids=[message.split(" ")[0] for _, message in BAD])
+def test_out_of_range(solution: Solution, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        check(solution)
+    assert str(error.value) == message
+
+
+def test_the_edges_of_the_ranges_are_allowed() -> None:
+    check(GOOD)
+    edge = Phase(epochs=1, width=32, batch=1, lr=1e-9, samples=1)
+    model = ModelConfig(defect_share=0, weight_decay=0, warmup_steps=0, ema=0, downscale=4, phases=[edge, Phase()])
+    check(
+        Solution(
+            "A-b_1",
+            {"x": model, "y": ModelConfig(kind="classifier")},
+            DataConfig(synth=SynthConfig(10, 1)),
+            SplitConfig(20),
+            PredictConfig(["hvflip"], 1),
+            DecideConfig(2, 256, 0.0, [0, 0, 0, 409600], 1.0),
+            MachineConfig("cuda:1", 1, 0),
+        )
+    )
+
+
+def test_every_number_has_a_range_in_its_help() -> None:
+    """Each numeric key's description names its range: what `check` refuses, the help tells before."""
+    from steel.help_page import _leaves
+
+    for key, kind in cli.HELP_PARTS.items():
+        for action in _leaves(kind, key):
+            if any(word in str(getattr(action, "_typehint", "")) for word in ("int", "float")):
+                assert any(sign in (action.help or "") for sign in (">", "..", "<", "or 4)")), action.dest
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_solution_of_the_kit_loads(path: Path) -> None:
+    solution, options = cli.parse("status", "", [str(path)])
+    assert solution.name == path.stem
+    assert options == cli.Options()
+
+
+def test_of_kind_keeps_the_order() -> None:
+    models = {name: ModelConfig(kind=kind) for name, kind in zip("bca", ["segmenter", "classifier", "segmenter"])}  # type: ignore[arg-type]  # noqa: B905
+    solution = Solution("x", models)
+    assert (solution.of_kind("segmenter"), solution.of_kind("classifier")) == (["b", "a"], ["c"])
+
+
+def test_digest_names_content_and_not_order() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest([1, 2]) != digest([2, 1])
+    assert digest(SplitConfig()) == digest({"n_folds": 5, "seed": 0, "known_duplicates": None})
+    # the first 16 digits of `printf null | sha256sum`
+    assert digest(None) == "74234e98afe7498f"
+
+
+def test_every_dataclass_is_frozen() -> None:
+    for kind in cli.HELP_PARTS.values():
+        assert is_dataclass(kind)
+        with pytest.raises(AttributeError):
+            setattr(kind(), fields(kind)[0].name, None)

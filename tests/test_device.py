@@ -1,0 +1,77 @@
+"""The device is pinned; what cannot be had is one clear line."""
+
+import os
+from collections.abc import Iterator
+
+import cv2
+import pytest
+import torch
+
+from steel.config import MachineConfig
+from steel.device import amp_dtype, describe, open_device
+from steel.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Give other tests their threads back."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
+
+
+def test_threads_are_pinned() -> None:
+    assert open_device(MachineConfig("cpu", threads=1)) == CPU
+    assert (torch.get_num_threads(), cv2.getNumThreads()) == (1, 1)
+    open_device(MachineConfig("cpu"))
+    assert torch.get_num_threads() == os.cpu_count()
+
+
+def test_describe_names_what_changes_the_bits() -> None:
+    assert describe(MachineConfig("cpu", threads=3)) == {"torch": torch.__version__, "device": "cpu", "threads": "3"}
+    assert describe(MachineConfig("cpu"))["threads"] == str(os.cpu_count())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu() -> None:
+    assert open_device(MachineConfig("auto")) == CPU
+    assert describe(MachineConfig("auto"))["device"] == "cpu"
+    assert describe(MachineConfig("cuda"))["device"] == "cuda"  # a look at a GPU's results needs no GPU
+    with pytest.raises(UserError, match=r"^machine\.device: 'cuda' is not to be had \(.*\); allowed: auto, cpu, cuda$"):
+        open_device(MachineConfig("cuda"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_with_a_gpu() -> None:
+    assert open_device(MachineConfig("auto")).type == "cuda"
+    assert describe(MachineConfig("auto"))["device"] == torch.cuda.get_device_name(0)
+    for call in (open_device, describe):
+        with pytest.raises(UserError, match=r"^machine\.device: 'cuda:99' is not to be had \(.*\); allowed: "):
+            call(MachineConfig("cuda:99"))
+
+
+def test_arithmetic_by_name() -> None:
+    assert amp_dtype("fp32", CPU) == torch.float32
+    assert amp_dtype("bf16", CPU) == torch.bfloat16
+    assert amp_dtype("fp16", torch.device("cuda")) == torch.float16
+    with pytest.raises(UserError, match=r"^amp: fp16 needs a GPU, the device is cpu; allowed: auto, fp32, bf16$"):
+        amp_dtype("fp16", CPU)
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "expected"),
+    [
+        (False, False, torch.float32),
+        (True, False, torch.bfloat16),
+        (False, True, torch.bfloat16),
+    ],
+)
+def test_auto_takes_bf16_where_the_cpu_has_it(
+    monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert amp_dtype("auto", CPU) == expected
