@@ -8,7 +8,7 @@ from steel.errors import UserError
 from steel.nets.build import build
 from steel.nets.segmenters import SEGMENTERS
 
-TINY = "tu-mobilenetv4_conv_small_050"
+TINY = "tu-test_resnet"
 
 
 @pytest.fixture(autouse=True)

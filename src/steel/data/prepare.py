@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -21,6 +19,7 @@ from steel.errors import UserError, shorten
 from steel.paths import Paths
 from steel.progress import track
 from steel.stage import RECORD, Spec
+from steel.workers import Workers
 
 CHUNK = 16  # strips per task of a worker
 CODE = ("data/prepare", "data/images", "data/labels", "data/cache", "rle", "competition", "files")
@@ -110,14 +109,9 @@ def _parallel(tasks: list[tuple[Path, Path, int, list[str]]], workers: int) -> I
         for task in tasks:
             yield from _decode(*task)
         return
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    )
-    try:
+    with Workers(min(workers, len(tasks))) as pool:
         for found in pool.map(_decode, *zip(*tasks, strict=True)):
             yield from found
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _decode(array_path: Path, folder: Path, start: int, image_ids: list[str]) -> list[str]:

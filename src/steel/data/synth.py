@@ -4,12 +4,8 @@
 (seed, split, index): strips are made in any order by any number of processes, and come out byte for byte the same.
 """
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +20,7 @@ from steel.data.defects import add_defects, draw_masks, redraw, sample_area
 from steel.data.texture import surface
 from steel.errors import UserError
 from steel.progress import track
+from steel.workers import Workers
 
 MASK_SHARES = {1: 897 / 12_568, 2: 247 / 12_568, 3: 5_150 / 12_568, 4: 801 / 12_568}  # masks per train strip
 DEFECT_SHARE = 6_666 / 12_568  # strips with any mask
@@ -182,26 +179,8 @@ def _render_all(tasks: list[Task]) -> Iterator[list[tuple[Path, int, str]]]:
     if len(tasks) <= N_SERIAL:
         yield from map(render, tasks)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_start_worker)
-    try:
+    with Workers(os.cpu_count() or 1) as pool:
         yield from pool.map(render, tasks, chunksize=8)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Keep a worker to one thread, deaf to Ctrl-C (the parent ends it), and no longer alive than its parent."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _write_jpeg(path: Path, grey: NDArray[np.uint8]) -> None:

@@ -11,6 +11,7 @@ from steel.errors import UserError
 from steel.paths import Paths
 from steel.stage import Spec
 
+MARK = "synthetic.json"  # says that the folder beside it may be written anew
 CODE = ("data/synth", "data/texture", "data/defects", "rle", "competition")
 
 
@@ -27,8 +28,11 @@ def make(paths: Paths) -> dict[Path, str]:
         raise UserError(
             f"data.raw: {paths.raw} would be overwritten by the synthetic data; set one of data.raw and data.synth"
         )
+    if paths.raw.exists() and not (paths.raw / MARK).exists():
+        raise UserError(f"{paths.raw} holds data that synth did not write: delete it, or choose another data.name")
     with files.atomic(paths.raw) as temporary:
         temporary.mkdir()
         write_dataset(temporary, synth.n_train, synth.n_test, synth.seed)
+        files.write_json(temporary / MARK, asdict(synth))
     train = paths.raw / "train.csv"
     return {train: files.sha256(train)}

@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from steel.infer.store import Store, open_store
 from steel.paths import Paths
 from steel.progress import track
 from steel.stage import Spec, recorded
+from steel.workers import Workers
 
 CODE = ("decide", "infer/store", "data/cache", "metrics", "competition")
 CHUNK = 32  # images per task of a worker
@@ -144,7 +143,7 @@ def _measure_fold(paths: Paths, strips: Strips, fold: int, rows: NDArray[np.int6
     if workers < 2 or len(tasks) < 4:  # starting processes takes longer than measuring some strips
         found = [_measure_rows(*task) for task in track(tasks, title, "chunks")]
     else:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        with Workers(workers) as pool:
             found = list(track(pool.map(_measure_rows, *zip(*tasks, strict=True)), title, "chunks", len(tasks)))
     area, overlap, true = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     return _Measured(rows, area, overlap, true, gates(classifiers, len(rows)))

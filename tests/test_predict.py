@@ -1,0 +1,197 @@
+"""Prediction: the mean over nets and views, bytes that do not depend on neighbours, stores that resume."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from steel.data.cache import open_strips
+from steel.errors import UserError
+from steel.infer import predict
+from steel.infer.predict import Predictor, quantise
+from steel.infer.store import DONE, MAPS, VALUES, open_store
+from steel.infer.tta import VIEWS
+from steel.nets.build import Net, build
+from steel.paths import Paths
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+
+
+class Ramp(nn.Module):
+    """Logits that grow from left to right and from top to bottom: flips matter."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        across = torch.linspace(-1, 1, x.shape[3]) + torch.linspace(-2, 0, x.shape[2])[:, None]
+        classes = torch.tensor([1.0, -1, 2, 0.5]).view(1, 4, 1, 1)
+        return self.slope * classes * (across + x)
+
+
+def strips(n: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (n, 64, 96), np.uint8)
+
+
+def predictor(nets: list[Net], views: Sequence[str] = ("identity",), batch: int = 3) -> Predictor:
+    return Predictor("segmenter", nets, list(views), batch, CPU, torch.float32)
+
+
+@pytest.mark.parametrize("views", [["identity"], ["hflip"], ["identity", "hflip"], [*VIEWS]])
+def test_the_mean_over_nets_and_views_by_hand(views: list[str]) -> None:
+    nets, images = [Net(Ramp(1), 1), Net(Ramp(-3), 1)], strips(2)
+    parts = []
+    flips: dict[str, tuple[int, ...]] = {"identity": (), "hflip": (2,), "vflip": (1,), "hvflip": (1, 2)}
+    for net in nets:
+        for view in views:
+            seen = np.flip(images, flips[view]).copy()
+            prob = net(torch.from_numpy(seen)[:, None]).sigmoid().numpy()
+            parts.append(np.flip(prob, tuple(axis + 1 for axis in flips[view])))
+    found = predictor(nets, views)(images)
+    assert found.shape == (2, 4, 64, 96) and found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), np.mean(parts, axis=0), atol=1e-6)
+
+
+def test_a_classifier_too() -> None:
+    body = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 4))
+    found = predictor([Net(body, 1)], [*VIEWS])(strips(2))
+    expected = body((torch.from_numpy(strips(2))[:, None].float() / 255 - 0.449) / 0.226).sigmoid()
+    torch.testing.assert_close(found, expected.detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_a_padded_batch_gives_the_bytes_of_a_full_one(n: int) -> None:
+    torch.manual_seed(0)
+    net = build(replace(toy.SEGMENTER, downscale=1)).eval()
+    call, images = predictor([net], ["identity", "hflip"], batch=4), strips(4)
+    assert torch.equal(call(images[:n]), call(images)[:n])
+
+
+def test_a_strip_does_not_depend_on_its_neighbours() -> None:
+    net = build(toy.SEGMENTER).eval()
+    call, images, others = predictor([net]), strips(3), strips(3, seed=1)
+    others[1] = images[0]
+    assert torch.equal(call(images)[0], call(others)[1])
+
+
+def test_the_strips_are_not_changed() -> None:
+    images = strips(3)
+    before = images.copy()
+    predictor([Net(Ramp(1), 1)], ["identity", "hflip"])(images)
+    assert np.array_equal(images, before)
+
+
+def test_quantise_by_eye() -> None:
+    prob = torch.tensor([0.0, 1.0, 0.5, 0.0019, 0.002, 1 / 255, 254.5 / 255, 0.998])
+    assert quantise(prob).tolist() == [0, 255, 128, 0, 1, 1, 254, 254]
+    assert quantise(prob).dtype == np.uint8
+
+
+@given(st.integers(0, 255))
+def test_quantise_and_back(level: int) -> None:
+    assert quantise(torch.tensor(level / 255)).item() == level
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set with both kinds of model trained on two folds."""
+    folder = toy.fresh(tmp_path_factory.mktemp("predict"))
+    torch.set_num_threads(1)
+    for name in toy.MODELS:
+        for fold in (0, 1):
+            toy.run(folder, name, fold=fold)
+    return folder
+
+
+@pytest.fixture
+def paths(root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    monkeypatch.chdir(root)
+    return Paths(toy.solution(toy.MODELS, batch=3))
+
+
+@pytest.mark.parametrize("name", toy.MODELS)
+def test_held_out_strips_each_once_by_the_model_that_did_not_see_them(name: str, paths: Paths) -> None:
+    train = open_strips(paths.cache, "train")
+    seen: list[str] = []
+    for fold in (0, 1):
+        predict.make_oof(paths, name, fold)
+        found = open_store(paths.oof(name, fold))
+        rows = range(fold, toy.N_TRAIN, 3)
+        assert found.image_ids == [train.image_ids[row] for row in rows]
+        seen += found.image_ids
+        call = Predictor.load(paths, name, [fold])
+        for i, row in enumerate(rows):
+            prob = call(train.images[row : row + 1])[0]
+            pixels = prob.double().reshape(4, -1)
+            assert found.p[i] == pytest.approx(pixels.sum(1).numpy(), rel=1e-5)
+            assert found.pq[i] == pytest.approx((pixels * (1 - pixels)).sum(1).numpy(), rel=1e-5)
+            if name == "unet":
+                assert np.array_equal(found.map(i), quantise(prob))
+    assert len(set(seen)) == 8
+
+
+def test_test_strips_are_the_mean_over_the_folds(paths: Paths) -> None:
+    predict.make_test(paths, "unet", [0, 1])
+    found = open_store(paths.test("unet"))
+    images = open_strips(paths.cache, "test").images
+    alone = [Predictor.load(paths, "unet", [fold])(images[:1])[0] for fold in (0, 1)]
+    expected = quantise((alone[0] + alone[1]) / 2).astype(int)
+    assert np.abs(found.map(0).astype(int) - expected).max() <= 1
+    assert len(found.image_ids) == toy.N_TEST
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the package catches it."""
+
+
+@pytest.mark.parametrize("name", toy.MODELS)
+def test_killed_and_started_again_it_gives_the_same_bytes(name: str, paths: Paths) -> None:
+    predict.make_oof(paths, name, 1)
+    folder = paths.oof(name, 1)
+    whole = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    calls = 0
+
+    def killed(self: Predictor, images: NDArray[np.uint8]) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Killed
+        return true(self, images)
+
+    true = Predictor.__call__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictor, "__call__", killed)
+        with pytest.raises(Killed):
+            predict.make_oof(paths, name, 1)
+        work = next(folder.glob("building-*"))
+        assert (work / DONE).stat().st_size == 3 * 72  # one batch of 3 strips is done: row, 4 p, 4 pq of 8 bytes each
+        predict.make_oof(paths, name, 1)
+    assert calls == 3  # only the second batch was computed again
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == whole
+    expected = {MAPS, VALUES} if name == "unet" else {VALUES}
+    assert {p.name for p in folder.iterdir()} == expected
+
+
+@pytest.mark.usefixtures("paths")
+def test_weights_of_another_net_are_refused() -> None:
+    other = Paths(toy.solution({"unet": replace(toy.SEGMENTER, net="Unet", options={})}))
+    with pytest.raises(UserError, match=r"fold0/weights\.safetensors does not hold this net's weights"):
+        Predictor.load(other, "unet", [0])
+
+
+def test_other_weights_or_views_are_another_key(paths: Paths) -> None:
+    key = predict.oof_spec(paths, "unet", 0).key
+    solution = paths.solution
+    one_view = replace(solution, predict=replace(solution.predict, tta=["identity"]))
+    assert predict.oof_spec(Paths(one_view), "unet", 0).key != key
+    assert predict.test_spec(paths, "unet", [0]).key != predict.test_spec(paths, "unet", [0, 1]).key
