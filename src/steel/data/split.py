@@ -11,7 +11,7 @@ from steel.data.folds import make_folds, read_folds, summary, write_folds
 from steel.errors import UserError, shorten
 from steel.paths import Paths
 from steel.progress import say
-from steel.stage import Spec, recorded
+from steel.stage import RECORD, Spec, recorded
 
 CODE = ("data/split", "data/folds", "data/duplicates")
 
@@ -42,7 +42,7 @@ def _standing(paths: Paths, strips: Strips) -> pd.DataFrame:
     """The split that stands, if it is one of these images into the wanted number of folds."""
     table = read_folds(paths.folds)
     have, want = set(table.image_id), set(strips.image_ids)
-    advice = "--force overwrites it; another data.name keeps both"
+    advice = "`steel folds CONFIG --force` overwrites it; another data.name keeps both"
     if have != want:
         faults = [f"lacks {shorten(sorted(want - have))}"] if want - have else []
         faults += [f"names {shorten(sorted(have - want))}, not in the data"] if have - want else []
@@ -50,6 +50,11 @@ def _standing(paths: Paths, strips: Strips) -> pd.DataFrame:
     n_folds = table.fold.nunique()
     if n_folds != paths.solution.split.n_folds:
         raise UserError(f"{paths.folds} has {n_folds} folds, split.n_folds is {paths.solution.split.n_folds}; {advice}")
+    record = paths.folds_record / RECORD
+    made_with = files.read_json(record)["config"] if record.exists() else {}
+    for key, value in spec(paths).config.items():
+        if made_with.get(key, value) != value:
+            raise UserError(f"{paths.folds} was made with {key} {made_with[key]}, split.{key} is {value}; {advice}")
     return table
 
 
