@@ -1,9 +1,12 @@
 """What several tests share."""
 
 from collections.abc import Iterator
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program does, before any test imports torch
 
 SHARED = Path(__file__).parents[2] / "shared"
 

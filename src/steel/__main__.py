@@ -18,6 +18,8 @@ ABOUT = "A solution kit for the Kaggle competition Severstal: Steel Defect Detec
 def main(argv: list[str] | None = None) -> None:
     """Run one stage; exit 0, or 2 after one line on what is wrong, or 130 when interrupted."""
     args = sys.argv[1:] if argv is None else argv
+    # Threads that wait by spinning starve each other once the cores are shared: a step then takes ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads OpenMP
     try:
         try:
             _dispatch(args)
