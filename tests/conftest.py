@@ -1,7 +1,7 @@
 """What several tests share."""
 
-from collections.abc import Iterator
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from numpy.typing import NDArray
 
 from steel.competition import CLASSES
 from steel.data.duplicates import read_rows
-from steel.errors import UserError
+from steel.errors import UserError, shorten
 from steel.files import atomic
 
 AREA_COLUMNS = [f"area{k}_px" for k in CLASSES]
@@ -103,6 +102,14 @@ def read_folds(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def fold_of(path: Path, image_ids: Sequence[str]) -> NDArray[np.int64]:
+    """Fold of each of some images by the split in a file, (n,) int64; an image that it does not name is a UserError."""
+    found = read_folds(path).set_index("image_id").fold.reindex(image_ids)
+    if found.isna().any():
+        raise UserError(f"{path} does not name {shorten(list(found.index[found.isna()]))}; make the split anew")
+    return found.to_numpy(np.int64)
+
+
 def _labels(areas: NDArray) -> NDArray[np.bool_]:
     """Labels (n, up to 17) of areas (n, 4) px: classes, clean, terciles of each class's area; none empty."""
     present = areas > 0
@@ -117,6 +124,8 @@ def _labels(areas: NDArray) -> NDArray[np.bool_]:
 
 def _stratify(labels: NDArray[np.bool_], n_folds: int, seed: int) -> NDArray[np.int64]:
     """Fold of each row of (n, labels), (n,)."""
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # brings scikit-learn: only where a split is made
+
     # "Every row" is a label too, which evens out the sizes; "no row" lets iterstrat accept a table of all-equal labels.
     padded = np.column_stack([labels, np.ones(len(labels), bool), np.zeros(len(labels), bool)]).astype(int)
     fold = np.empty(len(labels), np.int64)

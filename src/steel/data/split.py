@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from steel import files
 from steel.data import duplicates
 from steel.data.cache import Strips, open_strips
-from steel.data.folds import make_folds, read_folds, summary, write_folds
+from steel.data.folds import fold_of, make_folds, read_folds, summary, write_folds
 from steel.errors import UserError, shorten
 from steel.paths import Paths
 from steel.progress import say
@@ -28,18 +26,17 @@ def make(paths: Paths, force: bool) -> dict[Path, str]:
     """Check and keep the split that stands, or write one; its digest."""
     strips = open_strips(paths.cache, "train")
     if paths.folds.exists() and not force:
-        table = _standing(paths, strips)
+        _check_standing(paths, strips)
         say(f"folds: uses {paths.folds} as it stands")
     else:
-        table = _new(paths, strips)
+        _write_new(paths, strips)
         say(f"folds: wrote {paths.folds}")
-    fold = table.set_index("image_id").fold.loc[strips.image_ids].to_numpy()
-    say(summary(strips.index, fold).to_string())
+    say(summary(strips.index, fold_of(paths.folds, strips.image_ids)).to_string())
     return {paths.folds: files.sha256(paths.folds)}
 
 
-def _standing(paths: Paths, strips: Strips) -> pd.DataFrame:
-    """The split that stands, if it is one of these images into the wanted number of folds."""
+def _check_standing(paths: Paths, strips: Strips) -> None:
+    """Refuse the split that stands unless it is one of these images, made as wanted."""
     table = read_folds(paths.folds)
     have, want = set(table.image_id), set(strips.image_ids)
     advice = "`steel folds CONFIG --force` overwrites it; another data.name keeps both"
@@ -55,10 +52,9 @@ def _standing(paths: Paths, strips: Strips) -> pd.DataFrame:
     for key, value in spec(paths).config.items():
         if made_with.get(key, value) != value:
             raise UserError(f"{paths.folds} was made with {key} {made_with[key]}, split.{key} is {value}; {advice}")
-    return table
 
 
-def _new(paths: Paths, strips: Strips) -> pd.DataFrame:
+def _write_new(paths: Paths, strips: Strips) -> None:
     """Find duplicates, split, write."""
     split, image_ids = paths.solution.split, strips.image_ids
     pairs = [(image_ids[a], image_ids[b]) for a, b in duplicates.find_pairs(strips.images)]
@@ -68,4 +64,3 @@ def _new(paths: Paths, strips: Strips) -> pd.DataFrame:
     say(f"folds: {len(image_ids) - len(set(group))} strips repeat another one and stay with it")
     fold = make_folds(strips.index, group, split.n_folds, split.seed)
     write_folds(paths.folds, image_ids, fold, group)
-    return read_folds(paths.folds)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from steel import files
 from steel.config import Solution
 from steel.data.cache import Strips, open_strips
-from steel.data.folds import read_folds
+from steel.data.folds import fold_of
 from steel.decide.ensemble import mean_map
 from steel.decide.rules import Rules, fixed_rules
 from steel.decide.search import default_grid, in_sample, lofo
@@ -99,7 +99,7 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
 def build_table(paths: Paths, folds: Sequence[int]) -> Table:
     """Measure the ensemble's map of every image that the given folds hold out."""
     strips = open_strips(paths.cache, "train")
-    split = read_folds(paths.folds).set_index("image_id").fold.loc[strips.image_ids].to_numpy()
+    split = fold_of(paths.folds, strips.image_ids)
     parts = [_measure_fold(paths, strips, k, np.flatnonzero(split == k)) for k in folds]
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows)  # the table is in row order of the cache, whatever the folds

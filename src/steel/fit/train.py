@@ -16,7 +16,7 @@ from steel import files, metrics
 from steel.config import MachineConfig, ModelConfig
 from steel.data.cache import Strips, open_strips
 from steel.data.dataset import Crops, Sampling, presence, unpack
-from steel.data.folds import read_folds
+from steel.data.folds import fold_of
 from steel.device import amp_dtype, describe, open_device
 from steel.errors import UserError
 from steel.fit.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -56,7 +56,7 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     job = spec(paths, name, fold)
     model, machine = paths.solution.models[name], paths.solution.machine
     strips = open_strips(paths.cache, "train")
-    held = held_out(paths, strips, fold)
+    held = fold_of(paths.folds, strips.image_ids) == fold
     trainer = Trainer(model, machine, strips, np.flatnonzero(~held), seed=model.seed * 100 + fold)
     done, log = trainer.restore(job.partial, job.key)
     n_epochs = sum(phase.epochs for phase in model.phases)
@@ -75,12 +75,6 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     files.write_json(job.folder / "env.json", job.env)
     files.remove(job.folder / "last.pt")
     return {job.folder / "weights.safetensors": files.sha256(job.folder / "weights.safetensors")}
-
-
-def held_out(paths: Paths, strips: Strips, fold: int) -> NDArray[np.bool_]:
-    """Which rows of the cache a fold holds out: (n,)."""
-    split = read_folds(paths.folds).set_index("image_id").fold
-    return split.loc[strips.image_ids].to_numpy() == fold
 
 
 @dataclass

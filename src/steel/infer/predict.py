@@ -11,8 +11,8 @@ from torch import Tensor
 
 from steel.config import ModelConfig, Solution
 from steel.data.cache import Strips, open_strips
+from steel.data.folds import fold_of
 from steel.device import amp_dtype, describe, open_device
-from steel.fit import train
 from steel.fit.checkpoint import load_weights
 from steel.infer.store import Builder
 from steel.infer.tta import from_view, to_view
@@ -43,7 +43,7 @@ def make_oof(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     """Predict the strips that a fold holds out, by the model that did not see them."""
     job = oof_spec(paths, name, fold)
     strips = open_strips(paths.cache, "train")
-    rows = np.flatnonzero(train.held_out(paths, strips, fold))
+    rows = np.flatnonzero(fold_of(paths.folds, strips.image_ids) == fold)
     return _fill(job, Predictor.load(paths, name, [fold]), strips, rows)
 
 
