@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from harness import machine, table
@@ -28,7 +29,7 @@ SIDES = ("ours", "reference", "ours in bf16")
 N_STRIPS = 8  # of the ones that the trainer wants to see
 
 
-def ours(net: str, encoder: str, batch: int, amp: str) -> Callable[[], object]:
+def ours(net: str, encoder: str, batch: int, amp: Literal["auto", "bf16"]) -> Callable[[], object]:
     """A step of the trainer."""
     import numpy as np
     import pandas as pd
@@ -47,7 +48,7 @@ def ours(net: str, encoder: str, batch: int, amp: str) -> Callable[[], object]:
     def step() -> float:
         loss = trainer._backward(image, bits)
         trainer._step(1e-3)
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
@@ -71,7 +72,7 @@ def reference(net: str, encoder: str, batch: int) -> Callable[[], object]:
         loss = criterion(model(image), mask)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 

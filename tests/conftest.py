@@ -47,3 +47,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder in which the tiny solution has been through every stage; harm only copies of it."""
+    import tiny
+
+    return tiny.finish(tmp_path_factory.mktemp("finished"))

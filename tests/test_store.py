@@ -116,6 +116,7 @@ def test_a_torn_record_is_dropped_and_its_row_rewritten(torn: int, tmp_path: Pat
 def test_maps_without_a_record_are_written_again(tmp_path: Path) -> None:
     builder = opened(tmp_path)
     write(builder, 0)
+    assert builder.maps is not None
     builder.maps[1] = 77  # another value under row 1, killed before its record
     builder.maps[2] = 77
     again = opened(tmp_path)

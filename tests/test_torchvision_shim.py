@@ -1,67 +1,61 @@
 """torchvision imports, with or without a library of its own that fits torch."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from steel.nets import torchvision_shim as shim
-
 SCRIPT = """
+import importlib.util, json, sys
+from pathlib import Path
 from steel.nets import torchvision_shim as shim
-shim._library_loads = lambda package: {loads}
+loads = shim._library_loads
+empty, broken = map(Path, sys.argv[1:])
+found = {"none": loads(empty), "broken": loads(broken)}
+shim._library_loads = lambda package: True
+shim.ensure_torchvision_imports()
+found["declared where it loads"] = len(shim._kept)
+shim._library_loads = loads
 shim.ensure_torchvision_imports()
 shim.ensure_torchvision_imports()
-print(len(shim._kept))
-{more}
+found["declared here"] = len(shim._kept)
+import torch, torchvision
+found["operators"] = [hasattr(torch.ops.torchvision, name) for name in ("nms", "qnms")]
+found["own"] = loads(Path(torchvision.__file__).parent) and not shim._kept
+print(json.dumps(found))
 """
 
 
-def run(loads: str, more: str = "") -> str:
-    script = SCRIPT.format(loads=loads, more=more)
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
-
-
 @pytest.fixture(scope="module")
-def own_library_loads() -> bool:
-    """Whether torchvision here brings a library that fits torch."""
-    script = "from steel.nets.torchvision_shim import *; from steel.nets import torchvision_shim as s; "
-    script += "import importlib.util as u; from pathlib import Path; "
-    script += "print(s._library_loads(Path(u.find_spec('torchvision').origin).parent))"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    return result.stdout.strip() == "True"
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What a fresh process says, which imports torchvision after the shim."""
+    empty, broken = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("broken")
+    (broken / "_C.so").write_bytes(b"not a library")
+    command = [sys.executable, "-c", SCRIPT, str(empty), str(broken)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
 
 
-def test_declared_once_where_the_library_is_missing(own_library_loads: bool) -> None:
-    if own_library_loads:
-        pytest.skip("torchvision's own library is loaded here and has declared the operators")
-    more = "import torchvision, torch; torch.ops.torchvision.nms; torch.ops.torchvision.qnms; import timm"
-    assert run("False", more) == "1"
+def test_no_library_and_a_broken_one_do_not_load(found: dict) -> None:
+    assert (found["none"], found["broken"]) == (False, False)
 
 
-def test_left_alone_where_the_library_loads() -> None:
-    assert run("True") == "0"
+def test_left_alone_where_the_library_loads(found: dict) -> None:
+    assert found["declared where it loads"] == 0
 
 
-def test_no_library_and_a_broken_one_do_not_load(tmp_path: Path, own_library_loads: bool) -> None:
-    if own_library_loads:
-        pytest.skip("torchvision's own library has declared the operators already")
-    script = (
-        "import sys; from pathlib import Path; from steel.nets import torchvision_shim as s; "
-        "print(s._library_loads(Path(sys.argv[1])))"
-    )
-    for content in (None, b"not a library"):
-        if content:
-            (tmp_path / "_C.so").write_bytes(content)
-        command = [sys.executable, "-c", script, str(tmp_path)]
-        assert subprocess.run(command, capture_output=True, text=True, timeout=120).stdout.strip() == "False"
+def test_declared_once_where_it_does_not(found: dict) -> None:
+    assert found["declared here"] == (0 if found["own"] else 1)
+    assert found["operators"][0]
 
 
 def test_here_torchvision_imports() -> None:
-    shim.ensure_torchvision_imports()
+    from steel.nets.torchvision_shim import ensure_torchvision_imports
+
+    ensure_torchvision_imports()
     import torchvision
 
-    assert torchvision.__version__
+    assert Path(torchvision.__file__).exists()

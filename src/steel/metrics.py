@@ -1,6 +1,7 @@
 """The competition's Dice, computed from areas and overlaps: exact in integers, the same in every stage."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,8 @@ class Score:
     fn: tuple[int, ...]
 
     def as_dict(self) -> dict:
-        """The fields as plain Python values, for JSON."""
-        return asdict(self)
+        """The fields as plain Python values for JSON, which knows no NaN: None instead."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
 
 
 def score(pred_px: NDArray, true_px: NDArray, overlap_px: NDArray) -> Score:
@@ -65,6 +66,12 @@ def counts(pred: NDArray, true: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Pixel counts (pred, true, overlap), each (n,) int64, of boolean masks (n, ...) for `dice` and `score`."""
     axes = tuple(range(1, pred.ndim))
     return pred.sum(axes), true.sum(axes), (pred & true).sum(axes)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _mean(values: NDArray[np.float64]) -> float:

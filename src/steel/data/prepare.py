@@ -42,7 +42,7 @@ def make(paths: Paths, workers: int | None) -> dict[Path, str]:
     train_ids = list_images(raw / "train_images")
     labels = read_labels(raw / "train.csv", train_ids)
     test_ids = _test_ids(raw)
-    workers = workers or os.cpu_count() or 1
+    workers = (os.cpu_count() or 1) if workers is None else workers
     train = _write_part(_Part("train", raw / "train_images", train_ids, paths.cache), workers)
     test = _write_part(_Part("test", raw / "test_images", test_ids, paths.cache), workers)
     areas = _write_masks(paths.cache / "train_masks.npy", train_ids, labels)
@@ -105,7 +105,7 @@ def _write_part(part: _Part, workers: int) -> list[str]:
 
 
 def _parallel(tasks: list[tuple[Path, Path, int, list[str]]], workers: int) -> Iterator[str]:
-    if workers == 1 or len(tasks) == 1:
+    if workers < 2 or len(tasks) == 1:
         for task in tasks:
             yield from _decode(*task)
         return

@@ -138,12 +138,12 @@ def _measure_fold(paths: Paths, strips: Strips, fold: int, rows: NDArray[np.int6
     folders = [paths.oof(name, fold) for name in solution.of_kind("segmenter")]
     classifiers = [open_store(paths.oof(name, fold)) for name in solution.of_kind("classifier")]
     tasks = [(folders, paths.cache, s, rows[s : s + CHUNK]) for s in range(0, len(rows), CHUNK)]
-    workers = min(solution.machine.workers or os.cpu_count() or 1, len(tasks))
+    workers = solution.machine.workers if solution.machine.workers is not None else os.cpu_count() or 1
     title = f"decide: table of fold {fold}"
     if workers < 2 or len(tasks) < 4:  # starting processes takes longer than measuring some strips
         found = [_measure_rows(*task) for task in track(tasks, title, "chunks")]
     else:
-        with Workers(workers) as pool:
+        with Workers(min(workers, len(tasks))) as pool:
             found = list(track(pool.map(_measure_rows, *zip(*tasks, strict=True)), title, "chunks", len(tasks)))
     area, overlap, true = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     return _Measured(rows, area, overlap, true, gates(classifiers, len(rows)))

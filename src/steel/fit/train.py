@@ -255,7 +255,8 @@ def _write_events(events: "SummaryWriter", row: dict[str, Any]) -> None:
     events.add_scalar("train/lr", row["lr"], row["epoch"])
     if "score" in row:
         events.add_scalar("held_out/mean", row["score"]["mean"], row["epoch"])
-        events.add_scalar("held_out/positive", row["score"]["positive"], row["epoch"])
+        if row["score"]["positive"] is not None:
+            events.add_scalar("held_out/positive", row["score"]["positive"], row["epoch"])
     events.flush()
 
 

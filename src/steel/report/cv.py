@@ -148,7 +148,7 @@ def _headline(numbers: dict[str, Any]) -> list[str]:
         f" (standard deviation over folds {head['std_over_folds']:.4f})" if head["std_over_folds"] is not None else ""
     )
     lines = [
-        f"**Mean Dice {head['mean']:.5f}**{spread}, positive-only {head['positive']:.4f}, on {head['n_images']} "
+        f"**Mean Dice {head['mean']:.5f}**{spread}, positive-only {_number(head['positive'])}, on {head['n_images']} "
         f"held-out strips, {WAYS[head['kind']]}. Showing nothing scores {head['empty_mean']:.5f}. Re-weighted to the "
         f"public test set's class shares: {head['public_mean']:.4f}."
     ]
@@ -210,8 +210,9 @@ def _fold_table(numbers: dict[str, Any]) -> list[str]:
     if len(rows) > 1:
         scores = list(numbers["by_fold"][kind].values())
         for label, f in (("mean", np.mean), ("std", _std)):
-            means, positives = ([s[key] for s in scores] for key in ("mean", "positive"))
-            rows.append([label, "", f"{f(means):.5f}", _number(float(f(positives))), "", "", *[""] * N_CLASSES])
+            means, positives = ([s[key] for s in scores if s[key] is not None] for key in ("mean", "positive"))
+            positive = float(f(positives)) if len(positives) == len(scores) else None
+            rows.append([label, "", f"{f(means):.5f}", _number(positive), "", "", *[""] * N_CLASSES])
     head = [
         "fold",
         "strips",
@@ -228,8 +229,8 @@ def _std(values: list[float]) -> float:
     return float(np.std(values, ddof=1))
 
 
-def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.4f}"
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
