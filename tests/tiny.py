@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from steel import cli, rle
 from steel.__main__ import main
 from steel.config import Solution
+from steel.data.dataset import Crops
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "tiny.yaml"
@@ -89,7 +90,7 @@ def finish(folder: Path) -> Path:
 
     seen: dict[int, set[int]] = {}
 
-    class Watched(train.Crops):
+    class Watched(Crops):
         def __getitem__(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
             seen.setdefault(self.sampling.seed % 100, set()).add(int(self.rows[position]))  # the seed ends in the fold
             return super().__getitem__(position)
@@ -183,3 +184,21 @@ def copy(source: Path, target: Path) -> Path:
     """A copy of a finished run to do harm to; times of change are kept, since they count."""
     shutil.copytree(source, target, dirs_exist_ok=True)
     return target
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def write(path: Path, *lines: str) -> None:
+    """Write lines of text."""
+    path.write_text("".join(f"{line}\n" for line in lines if line))
+
+
+def logs(path: str) -> bool:
+    """Whether a file of a training may grow before its weights are replaced."""
+    return "/events/" in path or path.endswith(("log.jsonl", "last.pt"))

@@ -1,20 +1,18 @@
 """Stage `report`: the cross-validation in numbers (cv.json), in words (cv.md) and in pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from steel import files
-from steel.competition import CLASSES, N_CLASSES, PUBLIC_SHARES
-from steel.decide.rules import NEVER_PX, Rule, Rules, apply_to_table
+from steel.competition import CLASSES, N_CLASSES
+from steel.decide.rules import NEVER_PX
 from steel.decide.run import Decision
 from steel.decide.table import Table
-from steel.metrics import Score, dice, score
 from steel.paths import Paths
+from steel.report.outcomes import WAYS, Outcome, best_known, judge, public_mean
 from steel.stage import Spec, recorded
 
 CODE = ("report", "decide", "metrics")
@@ -37,58 +35,14 @@ def make(paths: Paths) -> dict[Path, str]:
     files.write_json(paths.report / "cv.json", numbers)
     with files.atomic(paths.report / "cv.md") as temporary:
         temporary.write_text(as_markdown(paths.solution.name, numbers, decision))
-    pictures = plots.write(paths, table, decision, outcomes[_best_known(outcomes)])
+    pictures = plots.write(paths, table, decision, outcomes[best_known(outcomes)])
     written = [paths.report / "cv.json", paths.report / "cv.md", *pictures]
     return {path: files.sha256(path) for path in written}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one way of deciding gives on all held-out images: pred_px and overlap_px, (n, 4) int32."""
-
-    pred_px: NDArray[np.int32]
-    overlap_px: NDArray[np.int32]
-
-    def score(self, table: Table, rows: NDArray[np.bool_] | slice = slice(None)) -> Score:
-        """Score on all or some rows of the table."""
-        return score(self.pred_px[rows], table.true_px[rows], self.overlap_px[rows])
-
-
-def judge(table: Table, decision: Decision) -> dict[str, Outcome]:
-    """All ways of deciding: empty, fixed, tuned leaving one fold out (with two folds or more), tuned in sample."""
-    nothing = Rules(tuple(Rule(255, NEVER_PX, 1.0) for _ in CLASSES))
-    outcomes = {
-        "empty": Outcome(*apply_to_table(nothing, table)),
-        "fixed": Outcome(*apply_to_table(decision.fixed, table)),
-    }
-    if decision.lofo:
-        pred, overlap = np.zeros_like(table.true_px), np.zeros_like(table.true_px)
-        for fold, rules in decision.lofo.items():
-            rows = table.fold == fold
-            pred[rows], overlap[rows] = apply_to_table(rules, table.subset(rows))
-        outcomes["lofo"] = Outcome(pred, overlap)
-    outcomes["in_sample"] = Outcome(*apply_to_table(decision.tuned, table))
-    return outcomes
-
-
-def public_mean(table: Table, outcome: Outcome) -> float:
-    """The mean Dice re-weighted to the class shares of the public test set; a class without positives counts as found.
-
-    Source: the shares were probed on the leaderboard in 2019, see `competition.PUBLIC_SHARES`.
-    """
-    values = dice(outcome.pred_px, table.true_px, outcome.overlap_px)
-    positive = table.true_px > 0
-    total = 0.0
-    for k, share in enumerate(PUBLIC_SHARES):
-        with_mask = values[positive[:, k], k].mean() if positive[:, k].any() else 1.0
-        without = values[~positive[:, k], k].mean() if (~positive[:, k]).any() else 1.0
-        total += share * with_mask + (1 - share) * without
-    return float(total / N_CLASSES)
-
-
 def as_json(paths: Paths, table: Table, decision: Decision, outcomes: dict[str, Outcome]) -> dict[str, Any]:
     """All numbers of the report as plain values."""
-    best = _best_known(outcomes)
+    best = best_known(outcomes)
     folds = [int(k) for k in decision.folds]
     n_folds = paths.solution.split.n_folds
     by_fold = {
@@ -127,19 +81,6 @@ def as_markdown(name: str, numbers: dict[str, Any], decision: Decision) -> str:
         )
         + "\n"
     )
-
-
-WAYS = {
-    "empty": "nothing shown",
-    "fixed": "fixed rules",
-    "lofo": "tuned, leaving one fold out",
-    "in_sample": "tuned, in sample (optimistic)",
-}
-
-
-def _best_known(outcomes: dict[str, Outcome]) -> str:
-    """The honest way of deciding: tuned leaving one fold out, or with a single fold the fixed rules."""
-    return "lofo" if "lofo" in outcomes else "fixed"
 
 
 def _headline(numbers: dict[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import matplotlib as mpl
@@ -20,16 +20,14 @@ from steel.decide.table import Table
 from steel.infer.store import open_store
 from steel.metrics import dice
 from steel.paths import Paths
+from steel.report.outcomes import Outcome
 from steel.report.overlay import COLOURS, compare
-
-if TYPE_CHECKING:
-    from steel.report.cv import Outcome
 
 mpl.use("Agg")
 N_SHOWN = 6  # strips in a gallery
 
 
-def write(paths: Paths, table: Table, decision: Decision, outcome: "Outcome") -> list[Path]:
+def write(paths: Paths, table: Table, decision: Decision, outcome: Outcome) -> list[Path]:
     """Write all pictures; their paths."""
     written = [_save(paths.report / "curves.png", curves(paths, decision))]
     positive = dice(outcome.pred_px, table.true_px, outcome.overlap_px)
