@@ -20,13 +20,22 @@ ON_RAW = ("--data.synth", "null", "--data.raw", str(RAW), "--data.name", "flat")
 ADVICE = "free some space and start it again, it continues"
 
 
-@pytest.fixture
-def prepared(tmp_path: Path) -> Iterator[Path]:
-    """The cache of six flat strips, as the working directory."""
-    tiny.write_config(tmp_path)
-    tiny.write_raw(tmp_path / RAW)
-    with tiny.within(tmp_path):
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with six flat strips and their cache."""
+    folder = tmp_path_factory.mktemp("flat")
+    tiny.write_config(folder)
+    tiny.write_raw(folder / RAW)
+    with tiny.within(folder):
         tiny.run("prepare", args=ON_RAW)
+    return folder
+
+
+@pytest.fixture
+def prepared(flat: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of it, as the working directory."""
+    tiny.copy(flat, tmp_path)
+    with tiny.within(tmp_path):
         yield tmp_path
 
 
@@ -100,7 +109,7 @@ OF_THE_DATA: dict[str, tuple[Callable[[], None], str]] = {
     "empty csv": (rows(head=""), "raw/train.csv: the file is empty: expected a csv with a header"),
     "other columns": (
         rows("tr0.jpg,1", head="image,mask"),
-        "raw/train.csv: the columns are image,mask: expected ImageId,ClassId,EncodedPixels or ImageId_ClassId,Enc",
+        "raw/train.csv: the columns are image,mask: expected ImageId_ClassId,EncodedPixels or ImageId,Cl",
     ),
     "short row": (rows("tr0.jpg,1"), "raw/train.csv, line 2: 2 values: expected 3, as in the header"),
     "image in the csv but not in the folder": (
@@ -301,10 +310,8 @@ def test_a_disk_that_is_really_full(finished: Path, tmp_path: Path) -> None:
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no right to mount a small disk here")
     try:
-        for part in ("data/tiny", "folds"):
-            os.symlink(finished / part, disk / part) if part == "folds" else None
-        (disk / "data").mkdir()
-        os.symlink(finished / "data/tiny", disk / "data/tiny")
+        (disk / "data").symlink_to(finished / "data")
+        (disk / "folds").symlink_to(finished / "folds")
         tiny.write_config(disk)
         fill = disk / "fill"
         fill.write_bytes(bytes(12_000_000))

@@ -62,12 +62,6 @@ def score(pred_px: NDArray, true_px: NDArray, overlap_px: NDArray) -> Score:
     )
 
 
-def counts(pred: NDArray, true: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Pixel counts (pred, true, overlap), each (n,) int64, of boolean masks (n, ...) for `dice` and `score`."""
-    axes = tuple(range(1, pred.ndim))
-    return pred.sum(axes), true.sum(axes), (pred & true).sum(axes)
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_plain(item) for item in value)

@@ -74,6 +74,9 @@ def train(c: Context) -> None:
     stage.need(cache.spec(c.paths), "train")
     stage.need(split.spec(c.paths), "train")
     for name in c.models:
+        if c.options.force or not all(stage.look(room.spec(c.paths, name, k)).usable for k in c.folds):
+            room.check(c.paths, name)
+    for name in c.models:
         for k in c.folds:
             stage.ensure(room.spec(c.paths, name, k), partial(room.make, c.paths, name, k), c.options.force)
 

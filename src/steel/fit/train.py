@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from steel import files, metrics
 from steel.config import MachineConfig, ModelConfig
+from steel.data.augment import augmenter
 from steel.data.cache import Strips, open_strips
 from steel.data.dataset import Crops, Sampling, presence, unpack
 from steel.data.folds import fold_of
@@ -49,6 +50,18 @@ def spec(paths: Paths, name: str, fold: int) -> Spec:
         keep=True,
         partial=folder / "last.pt",
     )
+
+
+def check(paths: Paths, name: str) -> None:
+    """Refuse a model whose names or options do not exist, before other models are trained for hours."""
+    model = paths.solution.models[name]
+    try:
+        amp_dtype(model.amp, open_device(paths.solution.machine))
+        mixed(model.loss)
+        augmenter(model.augment)
+        build(model)
+    except UserError as error:
+        raise UserError(f"models.{name}: {error}") from None
 
 
 def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
