@@ -16,7 +16,7 @@ test-slow: setup  ## Run the slow tests: the whole demo, and a run killed 20 tim
 lint: setup   ## Check style (ruff) and types (mypy)
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
-bench: setup  ## Run every benchmark against its plain reference
+bench: setup  ## Run every benchmark against its plain reference (after ./run_all.sh, on its data)
 	@for script in benchmarks/[a-z]*.py; do case $$script in *harness.py) ;; *) $(PY) $$script || exit 1;; esac; done
 
 clean:        ## Delete the demo (data, run, submission) and the tools' caches

@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, default=Path("data/demo/raw"), help="folder in the competition's layout")
     parser.add_argument("--n", type=int, default=3, help="runs of each (>= 1)")
     args = parser.parse_args()
+    if not args.raw.exists():
+        parser.error(f"--raw {args.raw}: no such folder; ./run_all.sh writes the default one")
     print(machine())
     print(table(measure(args.raw, args.n)))
 

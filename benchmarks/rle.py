@@ -38,12 +38,12 @@ def reference_encode(mask: NDArray[np.uint8]) -> str:
 def main() -> None:
     """Print a table of microseconds per string."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--labels", type=Path, default=Path("data/severstal/raw/train.csv"), help="csv or csv.gz")
+    parser.add_argument("--labels", type=Path, default=Path("data/demo/raw/train.csv"), help="csv or csv.gz")
     parser.add_argument("--strings", type=int, default=500, help="strings drawn from it, with seed 0")
     parser.add_argument("--n", type=int, default=15, help="timed passes over them")
     args = parser.parse_args()
     if not args.labels.exists():
-        parser.error(f"--labels {args.labels}: no such file")
+        parser.error(f"--labels {args.labels}: no such file; ./run_all.sh writes the default one")
     texts = pd.read_csv(args.labels)["EncodedPixels"].dropna()
     texts = texts.sample(min(args.strings, len(texts)), random_state=0).tolist()
     by_column = [rle.decode(text) for text in texts[:100]]

@@ -1,16 +1,18 @@
 """A training step, the same net and batch: this kit's trainer against plain fp32.
 
-    python benchmarks/step.py --batch 4 --steps 5 --rounds 2
+    python benchmarks/step.py --batch 4 --steps 4 --rounds 2
 
 Ours is the trainer itself: channels last, fused AdamW, the arithmetic that `amp: auto` picks on this device, freed
 memory kept; and it clips gradients, scales its input and averages the weights, which the reference does
 without. The reference is the architecture of segmentation_models_pytorch as it comes, fp32 and contiguous, with
 torch.optim.AdamW as it comes. The settings of memory hold for a whole process: each side runs in processes of its own,
-in turn. A row with bf16 is printed beside.
+in turn. CPU time, which counts all threads, is the fairer figure on a machine that others use too. A row with bf16 is
+printed beside.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -22,14 +24,16 @@ import torch
 from harness import machine, table
 
 from steel.config import MachineConfig, ModelConfig, Phase
+from steel.device import amp_dtype, open_device
 
 NETS = {"resnet18-Unet": ("Unet", "resnet18"), "efficientnet-b0-FPN": ("FPN", "efficientnet-b0")}
 SHAPE = (256, 512)
 SIDES = ("ours", "reference", "ours in bf16")
+Times = tuple[float, float]  # wall clock and CPU time of all threads, s
 N_STRIPS = 8  # of the ones that the trainer wants to see
 
 
-def ours(net: str, encoder: str, batch: int, amp: Literal["auto", "bf16"]) -> Callable[[], object]:
+def ours(net: str, encoder: str, batch: int, amp: Literal["auto", "bf16"], threads: int | None) -> Callable[[], object]:
     """A step of the trainer."""
     import numpy as np
     import pandas as pd
@@ -40,7 +44,7 @@ def ours(net: str, encoder: str, batch: int, amp: Literal["auto", "bf16"]) -> Ca
     strips = Strips(pd.DataFrame(0, index=range(N_STRIPS), columns=AREAS), np.zeros((N_STRIPS, *SHAPE), np.uint8), None)
     phases = [Phase(epochs=1, width=SHAPE[1], batch=batch)]
     model = ModelConfig(net=net, encoder=encoder, amp=amp, phases=phases)
-    trainer = Trainer(model, MachineConfig(), strips, np.arange(N_STRIPS), seed=0)
+    trainer = Trainer(model, MachineConfig(threads=threads), strips, np.arange(N_STRIPS), seed=0)
     trainer.net.train()
     image = torch.randint(0, 256, (batch, *SHAPE), dtype=torch.uint8)
     bits = (torch.rand(batch, *SHAPE) < 0.05).to(torch.uint8)
@@ -77,25 +81,27 @@ def reference(net: str, encoder: str, batch: int) -> Callable[[], object]:
     return step
 
 
-def run_side(side: str, name: str, batch: int, steps: int) -> list[float]:
-    """Seconds of each step, after two untimed ones; in this process."""
+def run_side(side: str, name: str, batch: int, steps: int, threads: int | None) -> list[Times]:
+    """Time each step after one untimed, in this process."""
     net, encoder = NETS[name]
     torch.manual_seed(0)
     if side == "reference":
+        torch.set_num_threads(threads or os.cpu_count() or 1)
         step = reference(net, encoder, batch)
     else:
-        step = ours(net, encoder, batch, "auto" if side == "ours" else "bf16")
+        step = ours(net, encoder, batch, "auto" if side == "ours" else "bf16", threads)
     times = []
-    for _ in range(steps + 2):
-        start = time.perf_counter()
+    for _ in range(steps + 1):
+        wall, cpu = time.perf_counter(), time.process_time()
         step()
-        times.append(time.perf_counter() - start)
-    return times[2:]
+        times.append((time.perf_counter() - wall, time.process_time() - cpu))
+    return times[1:]
 
 
-def run_apart(side: str, name: str, batch: int, steps: int) -> list[float]:
+def run_apart(side: str, name: str, args: argparse.Namespace) -> list[Times]:
     """The same in a process of its own."""
-    command = [sys.executable, __file__, "--side", side, "--net", name, "--batch", str(batch), "--steps", str(steps)]
+    command = [sys.executable, __file__, "--side", side, "--net", name, "--batch", str(args.batch)]
+    command += ["--steps", str(args.steps), *(["--threads", str(args.threads)] if args.threads else [])]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -103,40 +109,44 @@ def main() -> None:
     """Print a table of milliseconds per step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=5, help="timed steps in each process")
-    parser.add_argument("--rounds", type=int, default=2, help="processes of each side")
+    parser.add_argument("--steps", type=int, default=4, help="timed steps in each process")
+    parser.add_argument("--rounds", type=int, default=2, help="processes of each side (bf16: one)")
+    parser.add_argument("--threads", type=int, help="threads of each side; all cores by default")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--net", choices=NETS, action="append", help="only this net")
     args = parser.parse_args()
     if args.side:
-        print(json.dumps(run_side(args.side, args.net[0], args.batch, args.steps)))
+        print(json.dumps(run_side(args.side, args.net[0], args.batch, args.steps, args.threads)))
         return
-    rows = [["ms per step", "processes x steps", "median", "IQR", "faster than the reference"]]
+    rows = [["ms per step", "processes x steps", "median", "IQR", "faster", "CPU time", "less of it"]]
     for name in args.net or NETS:
-        times: dict[str, list[list[float]]] = {side: [] for side in SIDES}
+        times: dict[str, list[list[Times]]] = {side: [] for side in SIDES}
         for i in range(args.rounds):
-            for side in SIDES if i % 2 == 0 else reversed(SIDES):
-                times[side].append(run_apart(side, name, args.batch, args.steps))
+            for side in SIDES if i == 0 else ("reference", "ours"):
+                times[side].append(run_apart(side, name, args))
         rows += [row(name, side, times) for side in SIDES]
-    from steel.device import amp_dtype, open_device
-
-    device = open_device(MachineConfig())
+    device = open_device(MachineConfig(threads=args.threads))
     picked = str(amp_dtype("auto", device)).removeprefix("torch.")
-    print(
-        machine(), f"torch {torch.__version__} on {device}, 1 x {SHAPE[0]} x {SHAPE[1]}, batch {args.batch}", sep="\n"
+    what = f"1 x {SHAPE[0]} x {SHAPE[1]}, batch {args.batch}, {torch.get_num_threads()} threads"
+    print(machine(), f"torch {torch.__version__} on {device}, {what}; amp: auto picks {picked} here", sep="\n")
+    print(table(rows))
+
+
+def row(name: str, side: str, times: dict[str, list[list[Times]]]) -> list[str]:
+    """All steps of one side; the ratios to the reference are medians over the rounds."""
+    wall = [t[0] for part in times[side] for t in part]
+    low, _, high = statistics.quantiles(wall, n=4)
+    median, cpu = statistics.median(wall), statistics.median(t[1] for part in times[side] for t in part)
+    faster, less = (
+        statistics.median(
+            statistics.median(t[i] for t in b) / statistics.median(t[i] for t in a)
+            for a, b in zip(times[side], times["reference"], strict=False)
+        )
+        for i in range(2)
     )
-    print(f"amp: auto picks {picked} here", table(rows), sep="\n")
-
-
-def row(name: str, side: str, times: dict[str, list[list[float]]]) -> list[str]:
-    """All steps of one side; the ratio is the median over the rounds."""
-    flat = [t for part in times[side] for t in part]
-    low, _, high = statistics.quantiles(flat, n=4)
-    pairs = zip(times[side], times["reference"], strict=True)
-    ratio = statistics.median(statistics.median(b) / statistics.median(a) for a, b in pairs)
+    count = f"{len(times[side])} x {len(times[side][0])}"
     spread = f"{1e3 * (high - low):.0f}"
-    median = f"{1e3 * statistics.median(flat):.0f}"
-    return [f"{name}, {side}", f"{len(times[side])} x {len(times[side][0])}", median, spread, f"{ratio:.2f}"]
+    return [f"{name}, {side}", count, f"{1e3 * median:.0f}", spread, f"{faster:.2f}", f"{1e3 * cpu:.0f}", f"{less:.2f}"]
 
 
 if __name__ == "__main__":

@@ -167,13 +167,13 @@ def test_no_folder_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert message.startswith("nowhere lacks train.csv, train_images, test_images, sample_submission.csv: get the data")
 
 
-def test_a_fault_met_by_a_worker_process(tmp_path: Path) -> None:
+def test_a_fault_met_by_a_worker_process(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tiny.write_config(tmp_path)
     tiny.write_raw(tmp_path / RAW, n_train=40)
     (tmp_path / RAW / "train_images/tr33.jpg").write_text("no")
-    done = tiny.steel(tmp_path, "prepare", tiny.CONFIG, *ON_RAW, "--machine.workers", "2")
-    assert done.returncode == 2
-    assert tiny.one_line(done.stderr).startswith("raw/train_images/tr33.jpg: not an image")
+    with tiny.within(tmp_path):
+        message = tiny.fault(capfd, "prepare", tiny.CONFIG, *ON_RAW, "--machine.workers", "2")
+    assert message.startswith("raw/train_images/tr33.jpg: not an image")
     assert [
         path.name for path in (tmp_path / "data/flat/cache").iterdir() if path.name[1:] not in ("lock", "begun")
     ] == []
@@ -195,15 +195,17 @@ def test_a_fault_met_by_a_worker_process(tmp_path: Path) -> None:
         ("folds --split.n_folds 2", "folds/tiny.csv has 3 folds, split.n_folds is 2; `steel folds CONFIG --force` ov"),
         ("folds --split.seed 5", "folds/tiny.csv was made with seed 0, split.seed is 5; `steel folds CONFIG --force"),
         ("folds --split.known_duplicates d.csv", "folds/tiny.csv was made with known_duplicates None, split.known_d"),
-        ("synth --data.raw elsewhere", "data.raw: elsewhere would be overwritten by the synthetic data; set one of"),
+        (
+            "synth --force --data.raw elsewhere",
+            "data.raw: elsewhere would be overwritten by the synthetic data; set one of",
+        ),
         ("predict --images nowhere --out x.csv", "nowhere: no such folder: expected a folder of images"),
         ("predict --images runs --out x.csv", "runs: no images: expected files that end in .jpg, .jpeg, .png"),
     ],
 )
 @pytest.mark.usefixtures("copied")
 def test_a_wrong_name_or_number(args: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
-    stage, option, value, *more = args.split(" ", 2) if "{" in args else args.split(" ")
-    message = refused(capsys, stage, option, value, *more)
+    message = refused(capsys, *(args.split(" ", 2) if "{" in args else args.split(" ")))
     assert message.startswith(expected), message
 
 
@@ -303,7 +305,7 @@ def test_a_full_disk_under_a_finished_solution(capsys: pytest.CaptureFixture[str
     assert Path("x.csv").read_text() == "old"
 
 
-def test_a_disk_that_is_really_full(finished: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_really_full(finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
@@ -315,15 +317,15 @@ def test_a_disk_that_is_really_full(finished: Path, tmp_path: Path) -> None:
         tiny.write_config(disk)
         fill = disk / "fill"
         fill.write_bytes(bytes(12_000_000))
-        done = tiny.steel(disk, "train", tiny.CONFIG, "--model", "gate", "--fold", "0")
-        assert done.returncode == 2, done.stderr
-        assert tiny.one_line(done.stderr).endswith(ADVICE)
-        assert not list(disk.rglob("weights.safetensors"))
-        fill.unlink()
-        done = tiny.steel(disk, "train", tiny.CONFIG, "--model", "gate", "--fold", "0")
-        assert (done.returncode, done.stderr) == (0, "")
-        weights = "runs/tiny/gate/fold0/weights.safetensors"
-        assert (disk / weights).read_bytes() == (finished / weights).read_bytes()
+        job, weights = ("--model", "gate", "--fold", "0"), Path("runs/tiny/gate/fold0/weights.safetensors")
+        with tiny.within(disk):
+            message = tiny.fault(capfd, "train", tiny.CONFIG, *job)
+            assert message == f"No space left on device; {ADVICE}"
+            assert not weights.exists()
+            fill.unlink()
+            tiny.run("train", args=job)
+            assert capfd.readouterr().err == ""
+            assert weights.read_bytes() == (finished / weights).read_bytes()
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
@@ -345,17 +347,18 @@ def interrupt(program: subprocess.Popen[str]) -> None:
 
 
 def test_two_runs_at_once_and_ctrl_c_in_a_training(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    job = ("--model", "gate", "--fold", "1", "--models.gate.phases", "[{epochs: 12, width: 1600, batch: 4}]")
-    job = (*job, "--machine.workers", "2")
+    phases = "[{epochs: 9, width: 1600, batch: 4}]"
+    changes = ("--models.gate.phases", phases, "--models.gate.validate_every", "1", "--machine.workers", "2")
+    job = ("--model", "gate", "--fold", "1", *changes)
     with start(copied, "train", tiny.CONFIG, *job) as program:
         assert program.stdout is not None
         for line in program.stdout:
-            if " epoch 2/12: " in line:
+            if " epoch 2/9: " in line:
                 break
-        message = refused(capsys, "train", *job)
+        message = tiny.fault(capsys, "train", tiny.CONFIG, *job)
         folder = "runs/tiny/gate/fold1"
         assert message == f"train gate fold 1: process {program.pid} is at work on {folder}; wait for it"
-        tiny.run("status", args=job[:2])
+        tiny.run("status", args=changes)
         assert f"train gate fold 1            running (process {program.pid})\n" in capsys.readouterr().out
         interrupt(program)
     assert Path(folder, "last.pt").exists()
@@ -364,8 +367,8 @@ def test_two_runs_at_once_and_ctrl_c_in_a_training(copied: Path, capsys: pytest.
     assert not Path(folder, "last.pt").exists()
 
 
-@pytest.mark.parametrize("after_s", [0.3, 1.5])
-def test_ctrl_c_in_prepare(tmp_path: Path, after_s: float) -> None:
+def test_ctrl_c_in_prepare(tmp_path: Path) -> None:
+    """While its workers decode; while they start: tests/test_workers.py."""
     tiny.write_config(tmp_path)
     images = tiny.write_raw(tmp_path / RAW) / "train_images"
     for i in range(3000):
@@ -374,12 +377,12 @@ def test_ctrl_c_in_prepare(tmp_path: Path, after_s: float) -> None:
     with start(tmp_path, *args) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "prepare: missing\n"
-        time.sleep(after_s)
+        time.sleep(1.5)
         interrupt(program)
     cache = tmp_path / "data/flat/cache"
     assert [path.name for path in cache.iterdir() if path.name not in (".lock", ".begun")] == []
     for i in range(40, 3000):
         (images / f"more{i}.jpg").unlink()
-    done = tiny.steel(tmp_path, *args)
-    assert (done.returncode, done.stderr) == (0, "")
+    with tiny.within(tmp_path):
+        tiny.run("prepare", args=ON_RAW)
     assert np.load(cache / "train_images.npy", mmap_mode="r").shape == (46, 256, 1600)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +33,7 @@ models:
     options: {decoder_pyramid_channels: 32, decoder_segmentation_channels: 32, decoder_dropout: 0.0}
     downscale: 4
     augment: flips
-    phases: [{epochs: 2, width: 256, batch: 4, lr: 4.0e-3, samples: 72}]
+    phases: [{epochs: 2, width: 256, batch: 4, lr: 4.0e-3, samples: 60}]
     warmup_steps: 4
     ema: 0.6
     validate_every: 2
@@ -123,13 +122,6 @@ def one_line(stderr: str) -> str:
     return stderr.removeprefix("steel: ").strip()
 
 
-def steel(folder: Path, *argv: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the program in a process of its own; `before` is Python that it runs first."""
-    code = f"import sys\n{before}\nfrom steel.__main__ import main\nmain(sys.argv[1:])"
-    command = [sys.executable, "-c", code, *argv]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
-
-
 def runner(folder: Path) -> Path:
     """run_all.sh for this Python: itself where .venv is set up, else a copy without the set-up."""
     script = ROOT / "run_all.sh"
@@ -202,3 +194,8 @@ def write(path: Path, *lines: str) -> None:
 def logs(path: str) -> bool:
     """Whether a file of a training may grow before its weights are replaced."""
     return "/events/" in path or path.endswith(("log.jsonl", "last.pt"))
+
+
+def link(source: Path, target: Path) -> None:
+    """A copy of a file."""
+    shutil.copy(source, target)

@@ -18,6 +18,7 @@ from steel.errors import UserError, shorten
 from steel.progress import say
 
 RECORD, LOCK, BEGUN = "stage.json", ".lock", ".begun"
+SMALL_BYTES, SHA256_LENGTH = 4 << 20, 64
 LOCK_TRIES, LOCK_WAIT_S = 20, 0.02  # longer than a `look` of another process holds the lock
 Kind = Literal["done", "kept", "stale", "interrupted", "running", "missing"]
 
@@ -142,7 +143,7 @@ def _look_unlocked(spec: Spec) -> State:
     record = files.read_json(path)
     begun = spec.folder / BEGUN
     for output, size in record["sizes"].items():
-        if not Path(output).exists() or (size is not None and Path(output).stat().st_size != size):
+        if _changed(Path(output), size, record["outputs"][output]):
             return State("stale", f"{output} is gone or was changed")
         if begun.exists() and Path(output).stat().st_mtime_ns >= begun.stat().st_mtime_ns:
             return State("stale", f"{output} was replaced by a run that did not finish")
@@ -159,6 +160,17 @@ def _look_unlocked(spec: Spec) -> State:
     if not why:
         return State("done")
     return State("kept" if spec.keep else "stale", " and ".join(why))
+
+
+def _changed(path: Path, size: int | None, recorded_digest: str) -> bool:
+    """Whether an output is gone or other than recorded: by its size, and if it is small by its bytes.
+
+    So an edited split or rule is noticed. Large files are not read again; digests of other length are not of bytes.
+    """
+    if not path.exists() or (size is not None and path.stat().st_size != size):
+        return True
+    known = size is not None and size <= SMALL_BYTES and len(recorded_digest) == SHA256_LENGTH
+    return known and files.sha256(path) != recorded_digest
 
 
 def _changes(old: Any, new: Any, values: bool = True, where: str = "") -> list[str]:

@@ -1,0 +1,103 @@
+"""A finished solution on any folder of strips: the same bytes as the submission, from its stored configuration."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from steel import rle
+from steel.__main__ import main
+from steel.data.images import read_strip
+from steel.report.overlay import COLOURS
+
+TEST = "data/tiny/raw/test_images"
+
+
+@pytest.fixture
+def here(finished: Path, tmp_path: Path) -> Iterator[Path]:
+    """The finished run as the working directory; its name for a folder to write to."""
+    with tiny.within(finished):
+        yield tmp_path
+
+
+def apply(*args: str) -> None:
+    main(["predict", tiny.CONFIG, *args])
+
+
+def test_the_test_strips_give_the_submission(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, overlay = here / "new/x.csv", here / "pictures"
+    apply("--images", TEST, "--out", str(out), "--overlay", str(overlay))
+    submission = Path("submissions/tiny/submission.csv").read_bytes()
+    order = pd.read_csv("data/tiny/raw/sample_submission.csv").ImageId.drop_duplicates()
+    assert order.is_monotonic_increasing  # of a folder the strips come sorted
+    assert out.read_bytes() == submission
+    rows = pd.read_csv(out, keep_default_na=False)
+    shown = {name.rsplit("_", 1)[0] for name in rows.ImageId_ClassId[rows.EncodedPixels != ""]}
+    text = f"predict: 6 strips, {len(shown)} with a defect shown, written to {out}\n"
+    assert text in capsys.readouterr().out
+    assert sorted(path.name for path in overlay.iterdir()) == sorted(f"{Path(i).stem}.png" for i in order)
+    for image_id in order:
+        picture = cv2.imread(str(overlay / f"{Path(image_id).stem}.png"))
+        assert picture is not None
+        assert picture.shape == (256, 1600, 3)
+        coloured = (picture.max(2) != picture.min(2)).any()
+        assert coloured == (image_id in shown)
+        strip = read_strip(Path(TEST) / image_id)
+        plain = picture.max(2) == picture.min(2)
+        assert (picture[..., 0][plain] == strip[plain]).all()
+
+
+def test_an_outline_has_the_colour_of_its_class(here: Path) -> None:
+    apply("--images", TEST, "--out", str(here / "x.csv"), "--overlay", str(here))
+    rows = pd.read_csv(here / "x.csv", keep_default_na=False)
+    for name, text in rows[rows.EncodedPixels != ""].itertuples(index=False, name=None):
+        image_id, class_id = name.rsplit("_", 1)
+        picture = cv2.imread(str(here / f"{Path(image_id).stem}.png"))
+        assert picture is not None
+        inked = (picture == COLOURS[int(class_id) - 1][::-1]).all(2)
+        edge = cv2.dilate(rle.decode(text).copy(), np.ones((5, 5), np.uint8))
+        assert inked.any()
+        assert not (inked & (edge == 0)).any()
+
+
+def test_a_strip_does_not_depend_on_its_company(here: Path) -> None:
+    names = sorted(path.name for path in Path(TEST).iterdir())
+    (here / "some").mkdir()
+    for name in (names[4], names[1]):
+        tiny.link(Path(TEST, name), here / "some" / name)
+    apply("--images", str(here / "some"), "--out", str(here / "x.csv"))
+    whole = Path("submissions/tiny/submission.csv").read_text().splitlines()
+    expected = [line for line in whole if line.startswith(("ImageId", names[1], names[4]))]
+    assert (here / "x.csv").read_text().splitlines() == expected
+
+
+def test_the_stored_configuration_counts(here: Path) -> None:
+    """A YAML that has changed since, or overrides not repeated, make no difference."""
+    tiny.write_config(here, tiny.YAML.replace("downscale: 4", "downscale: 2").replace("[identity, hflip]", "[vflip]"))
+    out = str(here / "x.csv")
+    main(["predict", str(here / tiny.CONFIG), "--images", TEST, "--out", out])
+    assert (here / "x.csv").read_bytes() == Path("submissions/tiny/submission.csv").read_bytes()
+
+
+def test_strips_of_one_name_and_two_suffixes_get_a_picture_each(here: Path) -> None:
+    (here / "in").mkdir()
+    image = np.full((256, 1600), 80, np.uint8)
+    tiny.write_strip(here / "in/a.jpg", image)
+    (here / "in/a.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    apply("--images", str(here / "in"), "--out", str(here / "x.csv"), "--overlay", str(here / "out"))
+    assert len(list((here / "out").iterdir())) == 2
+
+
+def test_a_bad_strip_leaves_the_old_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "in").mkdir()
+    tiny.write_strip(here / "in/a.jpg", np.full((256, 1600), 80, np.uint8))
+    tiny.write_strip(here / "in/b.jpg", np.full((128, 800), 80, np.uint8))
+    (here / "x.csv").write_text("old")
+    message = tiny.fault(capsys, "predict", tiny.CONFIG, "--images", str(here / "in"), "--out", str(here / "x.csv"))
+    assert message == f"{here / 'in/b.jpg'}: 128x800 px: expected 256x1600 (height x width)"
+    assert (here / "x.csv").read_text() == "old"
+    assert sorted(path.name for path in here.iterdir()) == ["in", "x.csv"]

@@ -1,0 +1,141 @@
+"""The report's numbers on a table small enough for mental arithmetic."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steel.competition import PUBLIC_SHARES
+from steel.config import DataConfig, Solution, SplitConfig
+from steel.decide.rules import NEVER_PX, Rule, Rules
+from steel.decide.run import Decision
+from steel.decide.table import Table
+from steel.paths import Paths
+from steel.report.cv import as_json, as_markdown
+from steel.report.outcomes import judge, public_mean
+
+# Four strips, two folds. Class 3: a true mask of 100 px on strips 0 and 2; class 1: one of 50 px on strip 1.
+# The map shows 100 px of class 3 at level 200 on strips 0, 1 and 2, of which 80 px lie on the masks of 0 and 2.
+NOT = Rule(128, NEVER_PX, 0.0)
+
+
+def table() -> Table:
+    true, area, overlap = (np.zeros(shape, np.int32) for shape in ((4, 4), (4, 4, 256), (4, 4, 256)))
+    true[[0, 2], 2], true[1, 0] = 100, 50
+    area[:3, 2, :201], overlap[[0, 2], 2, :201] = 100, 80
+    gate = np.array([0.9, 0.2, 0.9, 0.1], np.float32)[:, None].repeat(4, 1)
+    return Table(np.array(list("abcd")), np.array([0, 0, 1, 1], np.int16), true, area, overlap, gate)
+
+
+def rules(threshold: int, gate: float) -> Rules:
+    return Rules((NOT, NOT, Rule(threshold, 0, gate), NOT))
+
+
+# In sample the gate keeps strip 1 out. Left out, fold 0 gets a rule that shows all, fold 1 one that shows nothing.
+DECISION = Decision(
+    ["fpn"], ["gate"], [0, 1], rules(128, 0.5), rules(128, 0.0), {0: rules(128, 0.0), 1: rules(201, 0.0)}
+)
+
+
+def report(n_folds: int = 2, decision: Decision = DECISION) -> dict:
+    found, solution = table(), Solution("x", {}, DataConfig("x"), SplitConfig(n_folds))
+    numbers = as_json(Paths(solution), found, decision, judge(found, decision))
+    return json.loads(json.dumps(numbers, allow_nan=False))
+
+
+def test_every_way_of_deciding() -> None:
+    whole = report()["all"]
+    assert list(whole) == ["empty", "fixed", "lofo", "in_sample"]
+    # 16 pairs of strip and class; Dice of a shown mask: 2 * 80 / (100 + 100) = .8
+    assert whole["empty"]["mean"] == 13 / 16
+    assert whole["fixed"]["mean"] == pytest.approx((12 + 0.8 + 0.8) / 16)  # strips 0 and 2 found, 1 shown in vain
+    assert whole["in_sample"]["mean"] == pytest.approx((13 + 0.8 + 0.8) / 16)
+    assert whole["lofo"]["mean"] == pytest.approx((12 + 0.8) / 16)  # strip 0 found, 1 shown in vain, 2 missed
+    assert whole["lofo"]["positive"] == pytest.approx(0.8 / 3)
+    assert whole["lofo"]["class_positive"] == [0, None, pytest.approx(0.4), None]
+    assert (whole["lofo"]["fp"], whole["lofo"]["fn"]) == ([0, 0, 1, 0], [1, 0, 1, 0])
+
+
+def test_the_headline() -> None:
+    head = report()["headline"]
+    assert (head["kind"], head["folds"], head["n_folds"], head["n_images"], head["partial"]) == (
+        "lofo",
+        [0, 1],
+        2,
+        4,
+        False,
+    )
+    assert head["mean"] == pytest.approx(12.8 / 16)
+    assert head["empty_mean"] == 13 / 16
+    assert head["optimism"] == pytest.approx((14.6 - 12.8) / 16)
+    folds = ((5 + 0.8) / 8, 7 / 8)
+    assert head["std_over_folds"] == pytest.approx(abs(folds[0] - folds[1]) / 2**0.5)
+
+
+def test_a_fold_without_a_mask_of_a_class_has_no_value_there() -> None:
+    fold_1 = report()["by_fold"]["lofo"]["1"]
+    assert fold_1["n_images"] == 2
+    assert fold_1["class_positive"] == [None, None, 0, None]
+
+
+def test_the_public_mean_weighs_positives_and_negatives_by_their_public_shares() -> None:
+    found = table()
+    expected = [
+        1 - PUBLIC_SHARES[0],  # class 1: its mask is missed, all clean strips are left clean
+        1.0,
+        PUBLIC_SHARES[2] * 0.8 + (1 - PUBLIC_SHARES[2]) / 2,  # class 3: one of two clean strips is marked
+        1.0,
+    ]
+    assert public_mean(found, judge(found, DECISION)["fixed"]) == pytest.approx(np.mean(expected))
+
+
+def test_some_folds_are_marked_as_partial() -> None:
+    numbers = report(n_folds=5)
+    assert numbers["headline"]["partial"] is True
+    text = as_markdown("x", numbers, DECISION)
+    assert "**Partial:** only fold 0, 1 of 5; not comparable with a full cross-validation." in text
+    assert "**Partial:**" not in as_markdown("x", report(), DECISION)
+
+
+def test_a_single_fold_is_judged_by_the_fixed_rules() -> None:
+    single = replace(DECISION, folds=[0], lofo={})
+    found, paths = table().subset(np.array([0, 1])), Paths(Solution("x", {}, DataConfig("x"), SplitConfig(2)))
+    numbers = as_json(paths, found, single, judge(found, single))
+    assert numbers["headline"]["kind"] == "fixed"
+    assert numbers["headline"]["optimism"] is None
+    assert numbers["headline"]["std_over_folds"] is None
+    assert "fixed rules" in as_markdown("x", numbers, single)
+
+
+def test_the_page_tells_the_numbers() -> None:
+    text = as_markdown("x", report(), DECISION)
+    assert "**Mean Dice 0.80000** (standard deviation over folds 0.1061), positive-only 0.2667, on 4 held-out" in text
+    assert "Tuning and scoring on the same strips would claim +0.11250." in text
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    rows = {row[0]: row[1:] for row in cells}
+    assert rows["nothing shown"] == ["0.81250", "0.0000", "0", "3"]
+    assert rows["tuned, leaving one fold out"] == ["0.80000", "0.2667", "1", "2"]
+    assert rows["3"] == ["0.45000", "0.4000", "2", "1", "1", "0.502", "0", "0.500"]
+    assert rows["2"] == ["1.00000", "–", "0", "0", "0", "0.502", "never", "0.000"]
+    assert rows["mean"][1:3] == ["0.80000", "0.2000"]
+    assert rows["std"][1:3] == ["0.10607", "0.2828"]
+    assert len({len(line) for line in text.splitlines() if re.match(r"\| (rules|nothing|fixed)", line)}) == 1
+
+
+def test_without_any_mask_there_is_no_positive_score() -> None:
+    clean = table()
+    clean = replace(clean, true_px=np.zeros_like(clean.true_px), overlap_px=np.zeros_like(clean.overlap_px))
+    paths = Paths(Solution("x", {}, DataConfig("x"), SplitConfig(2)))
+    numbers = as_json(paths, clean, DECISION, judge(clean, DECISION))
+    assert numbers["headline"]["positive"] is None
+    assert "positive-only –, on 4" in as_markdown("x", numbers, DECISION)
+
+
+def test_the_run_wrote_them(finished: Path) -> None:
+    folder = finished / "runs/tiny/report"
+    head = json.loads((folder / "cv.json").read_text())["headline"]
+    assert f"**Mean Dice {head['mean']:.5f}**" in (folder / "cv.md").read_text()
+    assert head["positive"] > 0.2
