@@ -33,7 +33,7 @@ models:
     options: {decoder_pyramid_channels: 32, decoder_segmentation_channels: 32, decoder_dropout: 0.0}
     downscale: 4
     augment: flips
-    phases: [{epochs: 2, width: 256, batch: 4, lr: 4.0e-3, samples: 60}]
+    phases: [{epochs: 2, width: 256, batch: 4, lr: 4.0e-3, samples: 72}]
     warmup_steps: 4
     ema: 0.6
     validate_every: 2

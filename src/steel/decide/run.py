@@ -69,7 +69,7 @@ class Decision:
             rotations = {int(k): Rules.from_json(rules, str(path)) for k, rules in found["lofo"].items()}
             tuned, fixed = (Rules.from_json(found[key], str(path)) for key in ("tuned", "fixed"))
             return cls(found["segmenters"], found["classifiers"], found["folds"], tuned, fixed, rotations)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is not a rules file ({error}): run `steel decide CONFIG --force`") from None
 
 

@@ -1,5 +1,6 @@
 """`steel predict CONFIG --images DIR`: a finished solution on any folder of strips."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def run(paths: Paths, options: Options) -> None:
     image_ids = list_images(images)
     solution, decision = _finished(paths)
     predictors = {name: Predictor.load(Paths(solution), name, decision.folds) for name in solution.models}
+    pictures = _picture_names(image_ids)
     rows: list[list[str]] = []
     starts = range(0, len(image_ids), solution.predict.batch)
     with files.atomic(out) as temporary:
@@ -38,7 +40,7 @@ def run(paths: Paths, options: Options) -> None:
             for image_id, strip, masks in zip(part, strips, _masks(strips, predictors, decision), strict=True):
                 rows.append(encode_strip(masks))
                 if options.overlay:
-                    _write_overlay(options.overlay / f"{Path(image_id).stem}.png", strip, masks)
+                    _write_overlay(options.overlay / pictures[image_id], strip, masks)
         write_submission(temporary, image_ids, rows)
         check_submission(temporary, image_ids)
     shown = sum(any(row) for row in rows)
@@ -64,6 +66,12 @@ def _masks(strips: NDArray[np.uint8], predictors: dict[str, Predictor], decision
         probs = [predictors[name](strips).double().cpu().numpy() for name in decision.classifiers]
         gate = np.mean(probs, axis=0).astype(np.float32)
     return [mask_strip([m[i] for m in maps], gate[i], decision.tuned) for i in range(len(strips))]
+
+
+def _picture_names(image_ids: list[str]) -> dict[str, str]:
+    """File name of each strip's picture: a.png for a.jpg, but a.jpg.png if there is another strip a.*."""
+    times = Counter(Path(image_id).stem for image_id in image_ids)
+    return {i: f"{Path(i).stem if times[Path(i).stem] == 1 else i}.png" for i in image_ids}
 
 
 def _write_overlay(path: Path, strip: NDArray[np.uint8], masks: NDArray[np.bool_]) -> None:

@@ -49,8 +49,9 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     with files.atomic(target) as temporary:
         write_submission(temporary, image_ids, rows)
         check_submission(temporary, image_ids)
-    files.write_json(paths.submission / "manifest.json", _manifest(paths, folds, target))
-    return {target: files.sha256(target)}
+    manifest = paths.submission / "manifest.json"
+    files.write_json(manifest, _manifest(paths, folds, target))
+    return {path: files.sha256(path) for path in (target, manifest)}
 
 
 def mask_strip(maps: Sequence[NDArray[np.uint8]], gate: NDArray[np.float32], rules: Rules) -> NDArray[np.bool_]:

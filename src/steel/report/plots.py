@@ -1,6 +1,7 @@
 """Pictures of the report: training curves, and the best and worst strips."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,8 @@ def write(paths: Paths, table: Table, decision: Decision, outcome: Outcome) -> l
     written = [_save(paths.report / "curves.png", curves(paths, decision))]
     positive = dice(outcome.pred_px, table.true_px, outcome.overlap_px)
     positive[table.true_px == 0] = np.nan
-    has_mask = np.flatnonzero((table.true_px > 0).any(1))
-    order = has_mask[np.argsort(np.nanmean(positive[has_mask], axis=1), kind="stable")]
-    for name, rows in (("worst", order[:N_SHOWN]), ("best", order[::-1][:N_SHOWN])):
+    for name, sign in (("worst", 1), ("best", -1)):
+        rows = extremes(sign * positive)
         if len(rows):
             path = paths.report / f"{name}.png"
             with files.atomic(path) as temporary:
@@ -62,7 +62,14 @@ def curves(paths: Paths, decision: Decision) -> Figure:
     return figure
 
 
-def gallery(paths: Paths, table: Table, decision: Decision, rows: NDArray, values: NDArray) -> NDArray[np.uint8]:
+def extremes(values: NDArray[np.float64]) -> list[int]:
+    """Rows with the smallest values (n, 4; NaN: no such mask), the classes in turn, each row once; at most N_SHOWN."""
+    columns = [np.argsort(column, kind="stable")[: np.isfinite(column).sum()] for column in values.T]
+    turns = [int(column[i]) for i in range(len(values)) for column in columns if i < len(column)]
+    return list(dict.fromkeys(turns))[:N_SHOWN]
+
+
+def gallery(paths: Paths, table: Table, decision: Decision, rows: Sequence[int], values: NDArray) -> NDArray[np.uint8]:
     """Strips with truth above and prediction below, captioned: (H, 1600, 3) uint8, BGR.
 
     `rows` are rows of the table, `values` (n, 4) the Dice of each true mask, NaN where there is none.
