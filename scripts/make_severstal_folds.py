@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from steel.data.cache import AREAS
 from steel.data.duplicates import group, read_known_pairs
-from steel.data.folds import AREA_COLUMNS, make_folds, read_folds, summary, write_folds
+from steel.data.folds import make_folds, read_folds, summary, write_folds
 from steel.errors import UserError
 
 
@@ -48,13 +49,13 @@ def _read_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as csv ({error})") from error
-    missing = [name for name in ("ImageId", *AREA_COLUMNS) if name not in table]
+    missing = [name for name in ("ImageId", *AREAS) if name not in table]
     if missing:
-        raise UserError(f"{path}: no column {missing[0]}; needed: ImageId, {', '.join(AREA_COLUMNS)}")
+        raise UserError(f"{path}: no column {missing[0]}; needed: ImageId, {', '.join(AREAS)}")
     twice = table.loc[table["ImageId"].duplicated(), "ImageId"]
     if len(twice):
         raise UserError(f"{path}: {twice.iloc[0]} is listed twice; each image is allowed once")
-    return table.rename(columns={"ImageId": "image_id"})[["image_id", *AREA_COLUMNS]]
+    return table.rename(columns={"ImageId": "image_id"})[["image_id", *AREAS]]
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program does, before any test imports torch
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program does, before torch is imported
+
+from steel.nets.torchvision_shim import ensure_torchvision_imports
+
+ensure_torchvision_imports()  # some tests import timm before any net is built
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -65,9 +65,9 @@ BAD = [
     (with_part("predict", tta=["rot90"]), f"predict.tta: 'rot90' {VIEWS}"),
     (with_part("predict", tta=["hflip", "hflip"]), f"predict.tta: 'hflip' {VIEWS}"),
     (with_part("predict", batch=0), "predict.batch: 0 is out of range; allowed: >= 1"),
-    (with_part("decide", n_area=1), "decide.n_area: 1 is out of range; allowed: 2..256"),
+    (with_part("decide", n_area=1), "decide.n_area: 1 is out of range; allowed: 3..256"),
     (with_part("decide", n_gate=257), "decide.n_gate: 257 is out of range; allowed: 2..256"),
-    (with_part("decide", fixed_threshold=1.5), "decide.fixed_threshold: 1.5 is out of range; allowed: 0..1"),
+    (with_part("decide", fixed_threshold=1.5), "decide.fixed_threshold: 1.5 is out of range; allowed: 0.004..1"),
     (with_part("decide", fixed_gate=-0.1), "decide.fixed_gate: -0.1 is out of range; allowed: 0..1"),
     (with_part("decide", fixed_gate=NAN), "decide.fixed_gate: nan is out of range; allowed: 0..1"),
     (
@@ -126,7 +126,7 @@ def test_the_edges_of_the_ranges_are_allowed() -> None:
             DataConfig(synth=SynthConfig(10, 1)),
             SplitConfig(20),
             PredictConfig(["hvflip"], 1),
-            DecideConfig(2, 256, 0.0, [0, 0, 0, 409600], 1.0),
+            DecideConfig(3, 256, 0.004, [0, 0, 0, 409600], 1.0),
             MachineConfig("cuda:1", 1, 0),
         )
     )

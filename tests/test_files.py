@@ -85,8 +85,10 @@ with files.atomic(Path(sys.argv[1])) as temporary:
     assert part.read_text() == "old"
     with files.atomic(target) as temporary:  # the next run is not hindered by what the killed one left
         assert not temporary.exists()
-        temporary.write_text("next")
-    assert target.read_text() == "next"
+        if folder:
+            temporary.mkdir()
+        (temporary / "part" if folder else temporary).write_text("next")
+    assert part.read_text() == "next"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -152,3 +154,11 @@ def test_remove_takes_the_link_and_not_its_goal(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "goal")
     files.remove(tmp_path / "link")
     assert [path.name for path in tmp_path.iterdir()] == ["goal"]
+
+
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "a.txt").write_text("mine")
+    with pytest.raises(UserError, match="is a folder"), files.atomic(tmp_path / "results") as temporary:
+        temporary.write_text("csv")
+    assert (tmp_path / "results" / "a.txt").read_text() == "mine"

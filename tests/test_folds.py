@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steel.competition import N_TRAIN
+from steel.data.cache import AREAS
 from steel.data.duplicates import read_known_pairs
-from steel.data.folds import AREA_COLUMNS, make_folds, read_folds, summary, write_folds
+from steel.data.folds import make_folds, read_folds, summary, write_folds
 from steel.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,7 @@ def make_index(n: int, seed: int = 0, shares: tuple[float, ...] = (0.1, 0.05, 0.
     """An index of n images with log-normal areas, each class present with the given probability."""
     rng = np.random.default_rng(seed)
     areas = np.exp(rng.normal(8, 1, (n, 4))).astype(int) * (rng.random((n, 4)) < shares)
-    index = pd.DataFrame(areas, columns=AREA_COLUMNS)
+    index = pd.DataFrame(areas, columns=AREAS)
     index.insert(0, "image_id", [f"{i:05d}.jpg" for i in range(n)])
     return index
 
@@ -55,7 +56,7 @@ def script() -> ModuleType:
 
 def test_classes_and_sizes_are_even() -> None:
     index = make_index(3000)
-    several = (index[AREA_COLUMNS] > 0).sum(axis=1) > 1
+    several = (index[AREAS] > 0).sum(axis=1) > 1
     index.loc[several & (index.index % 10 > 0), ["area1_px", "area2_px", "area4_px"]] = (
         0  # two classes are rare, as in truth
     )
@@ -135,7 +136,7 @@ def test_more_folds_than_groups() -> None:
 
 
 def test_summary_by_eye() -> None:
-    index = pd.DataFrame([[1, 0, 0, 0], [1, 0, 9, 0], [0, 0, 0, 0], [0, 0, 0, 0]], columns=AREA_COLUMNS)
+    index = pd.DataFrame([[1, 0, 0, 0], [1, 0, 9, 0], [0, 0, 0, 0], [0, 0, 0, 0]], columns=AREAS)
     counts = summary(index, np.array([0, 1, 1, 1]))
     assert counts.loc["0", ["images", "class1", "class3", "clean"]].tolist() == [1, 1, 0, 0]
     assert counts.loc["all", ["images", "class1", "class3", "clean"]].tolist() == [4, 2, 1, 2]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from steel import specs
 from steel.data.cache import open_strips
 from steel.errors import UserError
 from steel.infer import predict
@@ -190,8 +191,8 @@ def test_weights_of_another_net_are_refused() -> None:
 
 
 def test_other_weights_or_views_are_another_key(paths: Paths) -> None:
-    key = predict.oof_spec(paths, "unet", 0).key
+    key = specs.of_oof(paths, "unet", 0).key
     solution = paths.solution
     one_view = replace(solution, predict=replace(solution.predict, tta=["identity"]))
-    assert predict.oof_spec(Paths(one_view), "unet", 0).key != key
-    assert predict.test_spec(paths, "unet", [0]).key != predict.test_spec(paths, "unet", [0, 1]).key
+    assert specs.of_oof(Paths(one_view), "unet", 0).key != key
+    assert specs.of_test(paths, "unet", [0]).key != specs.of_test(paths, "unet", [0, 1]).key

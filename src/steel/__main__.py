@@ -32,11 +32,25 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # `steel ... | head`: nobody reads on; the code is what the shell gives other programs
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
+    except RuntimeError as error:
+        advice = EXHAUSTED.get(type(error).__name__)
+        if advice is None and "DataLoader worker" in str(error):
+            advice = EXHAUSTED["BrokenProcessPool"]
+        if advice is None:
+            raise
+        _leave(f"steel: {advice}", 2)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         where = f" ({error.filename})" if error.filename else ""
         advice = "; free some space and start it again, it continues" if full else ""
         _leave(f"steel: {error.strerror or error}{where}{advice}", 2)
+
+
+# Faults of the machine that reach us as RuntimeErrors, by the name of their type: what to do about them.
+EXHAUSTED = {
+    "OutOfMemoryError": "the GPU's memory is full; lower batch or width in models.NAME.phases, or predict.batch",
+    "BrokenProcessPool": "a worker process was killed, perhaps for want of memory; lower machine.workers",
+}
 
 
 def _dispatch(args: list[str]) -> None:

@@ -118,6 +118,8 @@ def _options(found: Namespace, solution: Solution) -> Options:
     values = {key: found.get(key) for key in ("images", "out", "overlay")}
     if (values["images"] is None) != (values["out"] is None):
         raise UserError("--images DIR and --out FILE.csv go together")
+    if values["images"] and (model or found.folds):
+        raise UserError("--images uses all models and folds of the finished run; leave out --model and --folds")
     if values["overlay"] and not values["images"]:
         raise UserError("--overlay DIR needs --images DIR and --out FILE.csv")
     return Options(found.force, folds, model, **values)

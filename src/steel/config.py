@@ -124,11 +124,11 @@ class DecideConfig:
     """The search for the rules."""
 
     n_area: int = 64
-    """Values of the minimum area that are tried (2..256)."""
+    """Values of the minimum area that are tried (3..256)."""
     n_gate: int = 64
     """Values of the classifier gate that are tried (2..256)."""
     fixed_threshold: float = 0.5
-    """Pixel threshold of the fixed rule, which the tuned one is compared with (0..1)."""
+    """Pixel threshold of the fixed rule, which the tuned one is compared with (0.004..1)."""
     fixed_min_area_px: list[int] = field(default_factory=lambda: list(USUAL_MIN_AREA_PX))
     """Minimum areas of the fixed rule for the four classes, px (0..409600)."""
     fixed_gate: float = 0.5
@@ -209,9 +209,9 @@ def check_name(key: str, value: object) -> None:
 
 
 def _check_decide(decide: DecideConfig) -> None:
-    _within("decide.n_area", decide.n_area, 2, 256)
+    _within("decide.n_area", decide.n_area, 3, 256)
     _within("decide.n_gate", decide.n_gate, 2, 256)
-    _within("decide.fixed_threshold", decide.fixed_threshold, 0, 1)
+    _within("decide.fixed_threshold", decide.fixed_threshold, 0.004, 1)
     _within("decide.fixed_gate", decide.fixed_gate, 0, 1)
     areas = decide.fixed_min_area_px
     if len(areas) != N_CLASSES:

@@ -1,7 +1,6 @@
 """The device and its settings: threads, arithmetic, memory. Pinned, since they change the bits of a result."""
 
 import ctypes
-import os
 from functools import cache
 
 import cv2
@@ -9,13 +8,14 @@ import torch
 
 from steel.config import MachineConfig
 from steel.errors import UserError
+from steel.workers import cores
 
 M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD = -4, -1, -2  # names of mallopt(3)
 
 
 def open_device(machine: MachineConfig) -> torch.device:
     """Pin the threads and give the device that `machine.device` names."""
-    torch.set_num_threads(machine.threads or os.cpu_count() or 1)
+    torch.set_num_threads(machine.threads or cores())
     cv2.setNumThreads(1)
     device = _reach(_resolve(machine))
     if device.type == "cpu":
@@ -28,7 +28,7 @@ def describe(machine: MachineConfig) -> dict[str, str]:
     name = _resolve(machine)
     if name.startswith("cuda") and torch.cuda.is_available():
         name = torch.cuda.get_device_name(_reach(name))
-    return {"torch": torch.__version__, "device": name, "threads": str(machine.threads or os.cpu_count() or 1)}
+    return {"torch": torch.__version__, "device": name, "threads": str(machine.threads or cores())}
 
 
 def _resolve(machine: MachineConfig) -> str:

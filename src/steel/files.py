@@ -34,6 +34,8 @@ def publish(temporary: Path, path: Path) -> None:
     for part in (temporary, *temporary.rglob("*")) if temporary.is_dir() else (temporary,):
         sync(part)
     old = _aside(path)
+    if path.is_dir() and not temporary.is_dir():
+        raise UserError(f"{path} is a folder; a file is to be written there")
     if path.is_dir():  # a folder cannot be replaced in one step: set the old one aside
         remove(old)
         path.rename(old)

@@ -35,6 +35,7 @@ class Spec:
         code: rooms or modules of the package that it runs, such as ``data`` or ``rle``.
         env: versions, device, threads.
         keep: dear to make: a change of code or environment alone is told but does not redo it.
+        keep_env: the same for a change of environment alone; one of code redoes it.
         partial: a file that an interrupted run leaves and the next one continues from.
     """
 
@@ -45,6 +46,7 @@ class Spec:
     code: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
     keep: bool = False
+    keep_env: bool = False
     partial: Path | None = None
 
     @property
@@ -94,6 +96,9 @@ def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False)
         say(f"{spec.name}: {'forced' if force else state}")
         start = time.monotonic()
         begun = spec.folder / BEGUN
+        record_path = spec.folder / RECORD
+        if begun.exists() and record_path.exists() and begun.stat().st_mtime_ns <= record_path.stat().st_mtime_ns:
+            begun.unlink()  # killed after its record was written: that run did finish
         if not begun.exists():  # of several failed runs the first counts: what is older than it stands untouched
             begun.touch()
         outputs = make()
@@ -102,6 +107,8 @@ def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False)
         record["outputs"] = {str(path): value for path, value in outputs.items()}
         files.write_json(spec.folder / RECORD, record)
         begun.unlink()
+        if spec.partial is not None:
+            files.remove(spec.partial)
         say(f"{spec.name}: done in {time.monotonic() - start:.1f} s")
 
 
@@ -142,10 +149,11 @@ def _look_unlocked(spec: Spec) -> State:
         return State("interrupted", "continues where it stopped") if interrupted else State("missing")
     record = files.read_json(path)
     begun = spec.folder / BEGUN
+    unfinished = begun.exists() and begun.stat().st_mtime_ns > path.stat().st_mtime_ns
     for output, size in record["sizes"].items():
         if _changed(Path(output), size, record["outputs"][output]):
             return State("stale", f"{output} is gone or was changed")
-        if begun.exists() and Path(output).stat().st_mtime_ns >= begun.stat().st_mtime_ns:
+        if unfinished and Path(output).stat().st_mtime_ns >= begun.stat().st_mtime_ns:
             return State("stale", f"{output} was replaced by a run that did not finish")
     now = json.loads(json.dumps(spec.parts()))  # as the record has it: lists for tuples
     if record["config"] != now["config"]:
@@ -159,7 +167,8 @@ def _look_unlocked(spec: Spec) -> State:
         why.append(f"the environment changed: {shorten(_changes(record['env'], now['env']))}")
     if not why:
         return State("done")
-    return State("kept" if spec.keep else "stale", " and ".join(why))
+    kept = spec.keep or (spec.keep_env and record["code"] == now["code"])
+    return State("kept" if kept else "stale", " and ".join(why))
 
 
 def _changed(path: Path, size: int | None, recorded_digest: str) -> bool:

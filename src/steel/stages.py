@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from steel import stage
 from steel.cli import Options
@@ -67,39 +68,40 @@ def folds(c: Context) -> None:
 
 def train(c: Context) -> None:
     """Train every model on every fold (--model, --fold: only one)."""
+    from steel import specs
     from steel.data import prepare as cache
     from steel.data import split
-    from steel.fit import train as room
 
     stage.need(cache.spec(c.paths), "train")
     stage.need(split.spec(c.paths), "train")
+    jobs = {(name, k): specs.of_training(c.paths, name, k) for name in c.models for k in c.folds}
     for name in c.models:
-        if c.options.force or not all(stage.look(room.spec(c.paths, name, k)).usable for k in c.folds):
+        if c.options.force or not all(stage.look(jobs[name, k]).usable for k in c.folds):
+            from steel.fit import train as room
+
             room.check(c.paths, name)
-    for name in c.models:
-        for k in c.folds:
-            stage.ensure(room.spec(c.paths, name, k), partial(room.make, c.paths, name, k), c.options.force)
+    for (name, k), job in jobs.items():
+        stage.ensure(job, partial(_make_weights, c.paths, name, k), c.options.force)
 
 
 def oof(c: Context) -> None:
     """Predict every training strip by the models that did not see it."""
-    from steel.fit import train as upstream
-    from steel.infer import predict as room
+    from steel import specs
 
     for name in c.models:
         for k in c.folds:
-            stage.need(upstream.spec(c.paths, name, k), "oof")
-            stage.ensure(room.oof_spec(c.paths, name, k), partial(room.make_oof, c.paths, name, k), c.options.force)
+            stage.need(specs.of_training(c.paths, name, k), "oof")
+            stage.ensure(specs.of_oof(c.paths, name, k), partial(_make_oof, c.paths, name, k), c.options.force)
 
 
 def decide(c: Context) -> None:
     """Tune the rules that turn probabilities into masks; score them leaving one fold out."""
+    from steel import specs
     from steel.decide import run as room
-    from steel.infer import predict as upstream
 
     for name in c.solution.models:
         for k in c.folds:
-            stage.need(upstream.oof_spec(c.paths, name, k), "decide")
+            stage.need(specs.of_oof(c.paths, name, k), "decide")
     stage.ensure(room.spec(c.paths, c.folds), lambda: room.make(c.paths, c.folds), c.options.force)
 
 
@@ -115,8 +117,7 @@ def report(c: Context) -> None:
 
 def predict(c: Context) -> None:
     """Predict the test strips, mean over folds and views (--images DIR: any strips)."""
-    from steel.fit import train as upstream
-    from steel.infer import predict as room
+    from steel import specs
 
     if c.options.images:
         from steel.kaggle import apply
@@ -125,23 +126,23 @@ def predict(c: Context) -> None:
         return
     for name in c.models:
         for k in c.folds:
-            stage.need(upstream.spec(c.paths, name, k), "predict")
+            stage.need(specs.of_training(c.paths, name, k), "predict")
         stage.ensure(
-            room.test_spec(c.paths, name, c.folds), partial(room.make_test, c.paths, name, c.folds), c.options.force
+            specs.of_test(c.paths, name, c.folds), partial(_make_test, c.paths, name, c.folds), c.options.force
         )
 
 
 def submit(c: Context) -> None:
     """Apply the rules to the test probabilities, write and check submission.csv."""
+    from steel import specs
     from steel.decide import run as rules
-    from steel.infer import predict as upstream
     from steel.kaggle import submit as room
     from steel.report import cv
 
     stage.need(rules.spec(c.paths, c.folds), "submit")
     stage.need(cv.spec(c.paths, c.folds), "submit")
     for name in c.solution.models:
-        stage.need(upstream.test_spec(c.paths, name, c.folds), "submit")
+        stage.need(specs.of_test(c.paths, name, c.folds), "submit")
     stage.ensure(room.spec(c.paths, c.folds), lambda: room.make(c.paths, c.folds), c.options.force)
     say((c.paths.report / "cv.md").read_text())
     say(f"submission: {c.paths.submission / 'submission.csv'}\nreport: {c.paths.report}")
@@ -153,11 +154,28 @@ def status(c: Context) -> None:
         say(f"{spec.name:<28} {stage.look(spec)}")
 
 
+def _make_weights(paths: Paths, name: str, fold: int) -> dict[Path, str]:
+    from steel.fit import train as room
+
+    return room.make(paths, name, fold)
+
+
+def _make_oof(paths: Paths, name: str, fold: int) -> dict[Path, str]:
+    from steel.infer import predict as room
+
+    return room.make_oof(paths, name, fold)
+
+
+def _make_test(paths: Paths, name: str, folds: tuple[int, ...]) -> dict[Path, str]:
+    from steel.infer import predict as room
+
+    return room.make_test(paths, name, folds)
+
+
 def _all_specs(c: Context) -> list[stage.Spec]:
+    from steel import specs
     from steel.data import prepare, split, synth_stage
     from steel.decide import run
-    from steel.fit import train
-    from steel.infer import predict
     from steel.kaggle import submit
     from steel.report import cv
 
@@ -166,11 +184,11 @@ def _all_specs(c: Context) -> list[stage.Spec]:
         *([synth_stage.spec(p)] if c.solution.data.synth else []),
         prepare.spec(p),
         split.spec(p),
-        *(train.spec(p, name, k) for name, k in pairs),
-        *(predict.oof_spec(p, name, k) for name, k in pairs),
+        *(specs.of_training(p, name, k) for name, k in pairs),
+        *(specs.of_oof(p, name, k) for name, k in pairs),
         run.spec(p, c.folds),
         cv.spec(p, c.folds),
-        *(predict.test_spec(p, name, c.folds) for name in c.models),
+        *(specs.of_test(p, name, c.folds) for name in c.models),
         submit.spec(p, c.folds),
     ]
 

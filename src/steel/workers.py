@@ -14,6 +14,11 @@ import cv2
 T = TypeVar("T")
 
 
+def cores() -> int:
+    """Cores that this process may use: fewer than the machine has under `taskset` or in many containers."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Workers(ProcessPoolExecutor):
     """A pool of `n` spawned processes of one thread each; leaving its block drops what has not begun.
 

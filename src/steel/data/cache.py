@@ -1,6 +1,7 @@
 """The cache that `prepare` writes: grey strips and mask bit fields as memory-mapped arrays, and their index."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ class Strips:
     images: NDArray[np.uint8]
     masks: NDArray[np.uint8] | None
 
-    @property
+    @cached_property
     def image_ids(self) -> list[str]:
         """Image ids in row order."""
         return list(self.index.image_id)

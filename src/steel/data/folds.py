@@ -9,11 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from steel.competition import CLASSES
+from steel.data.cache import AREAS
 from steel.data.duplicates import read_rows
 from steel.errors import UserError, shorten
 from steel.files import atomic
 
-AREA_COLUMNS = [f"area{k}_px" for k in CLASSES]
 COLUMNS = ("image_id", "fold", "group")
 N_AREA_BINS = 3
 
@@ -44,7 +44,7 @@ def make_folds(index: pd.DataFrame, group: Sequence[str], n_folds: int, seed: in
             f"n_folds is {n_folds}, but the {len(ids)} images form only {len(names)} groups; allowed: 2 to {len(names)}"
         )
     labels = np.zeros((len(names), 0), bool)
-    for column in _labels(index[AREA_COLUMNS].to_numpy()[order]).T:
+    for column in _labels(index[AREAS].to_numpy()[order]).T:
         united = np.bincount(codes, weights=column, minlength=len(names)) > 0
         labels = np.column_stack([labels, united])
     fold = np.empty(len(ids), np.int64)
@@ -54,7 +54,7 @@ def make_folds(index: pd.DataFrame, group: Sequence[str], n_folds: int, seed: in
 
 def summary(index: pd.DataFrame, fold: NDArray[np.int64]) -> pd.DataFrame:
     """Count images, each class and clean per fold (last row: all), with their shares of the fold's images in [0, 1]."""
-    present = index[AREA_COLUMNS].to_numpy() > 0
+    present = index[AREAS].to_numpy() > 0
     table = pd.DataFrame({f"class{k}": present[:, i] for i, k in enumerate(CLASSES)})
     table["clean"] = ~present.any(1)
     table.insert(0, "images", True)

@@ -18,7 +18,9 @@ def spec(paths: Paths) -> Spec:
     """What the split is made from: the images, their areas, the wanted number of folds, the file that stands."""
     split = paths.solution.split
     config = {"n_folds": split.n_folds, "seed": split.seed, "known_duplicates": split.known_duplicates}
-    inputs = {"cache": recorded(paths.cache, "train.csv")}
+    inputs = {"cache": recorded(paths.cache, "train.csv", "train_images.npy")}
+    if split.known_duplicates and Path(split.known_duplicates).is_file():
+        inputs["known duplicates"] = files.sha256(Path(split.known_duplicates))
     return Spec("folds", paths.folds_record, config, inputs, CODE)
 
 

@@ -4,7 +4,6 @@
 (seed, split, index): strips are made in any order by any number of processes, and come out byte for byte the same.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from steel.data.defects import add_defects, draw_masks, redraw, sample_area
 from steel.data.texture import surface
 from steel.errors import UserError
 from steel.progress import track
-from steel.workers import Workers
+from steel.workers import Workers, cores
 
 MASK_SHARES = {1: 897 / 12_568, 2: 247 / 12_568, 3: 5_150 / 12_568, 4: 801 / 12_568}  # masks per train strip
 DEFECT_SHARE = 6_666 / 12_568  # strips with any mask
@@ -179,7 +178,7 @@ def _render_all(tasks: list[Task]) -> Iterator[list[tuple[Path, int, str]]]:
     if len(tasks) <= N_SERIAL:
         yield from map(render, tasks)
         return
-    with Workers(os.cpu_count() or 1) as pool:
+    with Workers(cores()) as pool:
         yield from pool.map(render, tasks, chunksize=8)
 
 

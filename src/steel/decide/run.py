@@ -1,6 +1,5 @@
 """Stage `decide`: from the held-out probabilities to the table, the rules and their honest score."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ from steel.infer.store import Store, open_store
 from steel.paths import Paths
 from steel.progress import track
 from steel.stage import Spec, recorded
-from steel.workers import Workers
+from steel.workers import Workers, cores
 
-CODE = ("decide", "infer/store", "data/cache", "metrics", "competition")
+CODE = ("decide", "infer/store", "data/cache", "data/folds", "metrics", "competition")
 CHUNK = 32  # images per task of a worker
 
 
@@ -138,7 +137,7 @@ def _measure_fold(paths: Paths, strips: Strips, fold: int, rows: NDArray[np.int6
     folders = [paths.oof(name, fold) for name in solution.of_kind("segmenter")]
     classifiers = [open_store(paths.oof(name, fold)) for name in solution.of_kind("classifier")]
     tasks = [(folders, paths.cache, s, rows[s : s + CHUNK]) for s in range(0, len(rows), CHUNK)]
-    workers = solution.machine.workers if solution.machine.workers is not None else os.cpu_count() or 1
+    workers = solution.machine.workers if solution.machine.workers is not None else cores()
     title = f"decide: table of fold {fold}"
     if workers < 2 or len(tasks) < 4:  # starting processes takes longer than measuring some strips
         found = [_measure_rows(*task) for task in track(tasks, title, "chunks")]

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from steel import files, metrics
+from steel import files, metrics, specs
 from steel.config import MachineConfig, ModelConfig
 from steel.data.augment import augmenter
 from steel.data.cache import Strips, open_strips
 from steel.data.dataset import Crops, Sampling, presence, unpack
 from steel.data.folds import fold_of
-from steel.device import amp_dtype, describe, open_device
+from steel.device import amp_dtype, open_device
 from steel.errors import UserError
 from steel.fit.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from steel.fit.optim import Ema, lr_at, optimizer_for, place_of
@@ -26,30 +26,13 @@ from steel.nets.build import build, place
 from steel.nets.losses import mixed
 from steel.paths import Paths
 from steel.progress import say, track
-from steel.stage import Spec, recorded
+from steel.workers import cores
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-CODE = ("fit", "nets", "data/augment", "data/dataset", "data/cache", "metrics", "competition", "device")
 LOOK_EVERY = 50  # steps between two looks at whether the loss is still a number
 VALIDATION_BATCH = 4  # strips
-
-
-def spec(paths: Paths, name: str, fold: int) -> Spec:
-    """What the weights of a model on a fold are made from."""
-    folder = paths.fold(name, fold)
-    inputs = {"cache": recorded(paths.cache, "train.csv", "train_masks.npy"), "folds": recorded(paths.folds_record)}
-    return Spec(
-        f"train {name} fold {fold}",
-        folder,
-        {"model": asdict(paths.solution.models[name]), "fold": fold},
-        inputs,
-        CODE,
-        describe(paths.solution.machine),
-        keep=True,
-        partial=folder / "last.pt",
-    )
 
 
 def check(paths: Paths, name: str) -> None:
@@ -66,7 +49,7 @@ def check(paths: Paths, name: str) -> None:
 
 def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     """Train, or go on training; give the digest of the weights."""
-    job = spec(paths, name, fold)
+    job = specs.of_training(paths, name, fold)
     model, machine = paths.solution.models[name], paths.solution.machine
     strips = open_strips(paths.cache, "train")
     held = fold_of(paths.folds, strips.image_ids) == fold
@@ -86,7 +69,6 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     save_weights(job.folder / "weights.safetensors", trainer.ema.values)
     files.write_json(job.folder / "config.json", job.config)
     files.write_json(job.folder / "env.json", job.env)
-    files.remove(job.folder / "last.pt")
     return {job.folder / "weights.safetensors": files.sha256(job.folder / "weights.safetensors")}
 
 
@@ -143,12 +125,19 @@ class Trainer:
         phase, model = place_of(epoch, self.model.phases).phase, self.model
         n = phase.samples or len(self.rows)
         sampling = Sampling(self.rows, phase.width, n, model.defect_share, model.augment, self.seed)
-        workers = self.machine.workers if self.machine.workers is not None else 0 if self.device.type == "cpu" else 8
+        workers = (
+            self.machine.workers
+            if self.machine.workers is not None
+            else 0
+            if self.device.type == "cpu"
+            else min(8, cores())
+        )
         return DataLoader(
             Crops(self.strips, sampling, epoch),
             batch_size=min(phase.batch, n),
             drop_last=True,  # batch norm dislikes batches of one
             num_workers=workers,
+            multiprocessing_context="fork" if workers else None,  # shares the memory maps; nothing has to be pickled
             worker_init_fn=_pin_worker,
             pin_memory=self.device.type == "cuda",
         )

@@ -1,7 +1,7 @@
 """Stages `oof` and `predict`: from weights and strips to stored probabilities."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,39 +9,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from steel import specs
 from steel.config import ModelConfig, Solution
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import fold_of
-from steel.device import amp_dtype, describe, open_device
+from steel.device import amp_dtype, open_device
 from steel.fit.checkpoint import load_weights
 from steel.infer.store import Builder
 from steel.infer.tta import from_view, to_view
 from steel.nets.build import Net, build, place
 from steel.paths import Paths
 from steel.progress import track
-from steel.stage import Spec, recorded
-
-CODE = ("infer", "nets", "data/cache", "competition", "device")
-
-
-def oof_spec(paths: Paths, name: str, fold: int) -> Spec:
-    """What the held-out probabilities of a model on a fold are made from."""
-    inputs = {"weights": recorded(paths.fold(name, fold)), "cache": recorded(paths.cache, "train.csv")}
-    return Spec(
-        f"oof {name} fold {fold}", paths.oof(name, fold), _config(paths, name), inputs, CODE, _env(paths), keep=True
-    )
-
-
-def test_spec(paths: Paths, name: str, folds: Sequence[int]) -> Spec:
-    """What the test probabilities of a model are made from."""
-    inputs = {f"weights fold {fold}": recorded(paths.fold(name, fold)) for fold in folds}
-    inputs["cache"] = recorded(paths.cache, "test.csv")
-    return Spec(f"predict {name}", paths.test(name), _config(paths, name), inputs, CODE, _env(paths), keep=True)
+from steel.stage import Spec
 
 
 def make_oof(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     """Predict the strips that a fold holds out, by the model that did not see them."""
-    job = oof_spec(paths, name, fold)
+    job = specs.of_oof(paths, name, fold)
     strips = open_strips(paths.cache, "train")
     rows = np.flatnonzero(fold_of(paths.folds, strips.image_ids) == fold)
     return _fill(job, Predictor.load(paths, name, [fold]), strips, rows)
@@ -51,7 +35,7 @@ def make_test(paths: Paths, name: str, folds: Sequence[int]) -> dict[Path, str]:
     """Predict the test strips: the mean over the folds' models and the views."""
     strips = open_strips(paths.cache, "test")
     rows = np.arange(len(strips.index))
-    return _fill(test_spec(paths, name, folds), Predictor.load(paths, name, folds), strips, rows)
+    return _fill(specs.of_test(paths, name, folds), Predictor.load(paths, name, folds), strips, rows)
 
 
 @dataclass(frozen=True)
@@ -124,12 +108,3 @@ def _fill(job: Spec, predictor: Predictor, strips: Strips, rows: NDArray[np.int6
         places = list(range(start, start + len(part)))
         builder.write(places, quantise(prob) if maps else None, p.cpu().numpy(), pq.cpu().numpy())
     return builder.finish()
-
-
-def _config(paths: Paths, name: str) -> dict[str, object]:
-    model = paths.solution.models[name]
-    return {"predict": asdict(paths.solution.predict), "amp": model.amp}
-
-
-def _env(paths: Paths) -> dict[str, str]:
-    return describe(paths.solution.machine)

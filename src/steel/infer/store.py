@@ -47,7 +47,7 @@ class Builder:
             assert maps is not None
             for row, value in zip(rows, maps, strict=True):
                 self.maps[row] = value
-                chunk = self.work / MAPS / f"c/{row}/0/0/0"
+                chunk = self.work / MAPS / f"c.{row}.0.0.0"
                 if chunk.exists():  # an all-zero chunk is not stored
                     files.sync(chunk)
         records = np.zeros(len(rows), RECORD)
@@ -91,6 +91,7 @@ def create_maps(path: Path, n: int) -> zarr.Array:
         str(path),
         shape=(n, N_CLASSES, HEIGHT, WIDTH),
         chunks=(1, N_CLASSES, HEIGHT, WIDTH),
+        chunk_key_encoding={"name": "default", "separator": "."},  # a file per image, no folders
         dtype="uint8",
         compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=1),
         fill_value=0,

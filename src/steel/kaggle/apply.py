@@ -21,12 +21,17 @@ from steel.kaggle.submit import encode_strip, mask_strip
 from steel.paths import Paths
 from steel.progress import say, track
 from steel.report.overlay import outline
+from steel.stage import RECORD, recorded
 
 
 def run(paths: Paths, options: Options) -> None:
     """Predict every strip of a folder with all folds, views and rules of the run; write the submission form."""
     images, out = options.images, options.out
     assert images is not None and out is not None
+    if out.is_dir() or not out.name:
+        raise UserError(f"--out {out} is a folder; a file such as found.csv is wanted")
+    if options.overlay and options.overlay.resolve() == images.resolve():
+        raise UserError(f"--overlay {options.overlay} is the folder of the strips; pictures want one of their own")
     image_ids = list_images(images)
     solution, decision = _finished(paths)
     predictors = {name: Predictor.load(Paths(solution), name, decision.folds) for name in solution.models}
@@ -55,7 +60,17 @@ def _finished(paths: Paths) -> tuple[Solution, Decision]:
             f"{paths.run} holds no finished solution: run `./run_all.sh CONFIG`, or the stages up to decide"
         )
     solution, _ = cli.parse("predict", "", [str(stored)])
-    return replace(solution, machine=paths.solution.machine), Decision.load(rules)
+    decision = Decision.load(rules)
+    for name in solution.models:
+        for fold in decision.folds:
+            held_out = paths.oof(name, fold) / RECORD
+            if not held_out.exists() or files.read_json(held_out)["inputs"]["weights"] != recorded(
+                paths.fold(name, fold)
+            ):
+                raise UserError(
+                    f"{paths.fold(name, fold)} was trained anew since the rules were tuned: run oof and decide"
+                )
+    return replace(solution, machine=paths.solution.machine), decision
 
 
 def _masks(strips: NDArray[np.uint8], predictors: dict[str, Predictor], decision: Decision) -> list[NDArray[np.bool_]]:

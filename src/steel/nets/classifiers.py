@@ -23,6 +23,8 @@ def classifier(model: ModelConfig, weights: str | None) -> nn.Module:
     an unknown name, an option the net does not know, weights that cannot be had.
     """
     if ":" in model.net:
+        if weights is not None:
+            raise UserError(f"weights: {weights!r} cannot be put into {model.net}; allowed for a net of your own: null")
         return choose({}, model.net, "net")(in_chans=1, num_classes=N_CLASSES, **model.options)
     if not timm.is_model(model.net):
         close = difflib.get_close_matches(model.net, timm.list_models(), 5)

@@ -56,6 +56,8 @@ def segmenter(model: ModelConfig, weights: str | None) -> nn.Module:
             f"net {model.net} on encoder {model.encoder}: refused: {(str(error) or repr(error)).splitlines()[0]}"
         ) from None
     if weights not in (None, "imagenet"):
+        if not hasattr(net, "encoder"):
+            raise UserError(f"weights: {weights!r} cannot be put into {model.net}, which has no encoder; allowed: null")
         load_encoder(net.get_submodule("encoder"), weights, model.weights_partial)
     return net
 

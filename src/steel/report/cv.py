@@ -15,7 +15,7 @@ from steel.paths import Paths
 from steel.report.outcomes import WAYS, Outcome, best_known, judge, public_mean
 from steel.stage import Spec, recorded
 
-CODE = ("report", "decide", "metrics")
+CODE = ("report", "decide", "metrics", "competition", "infer/store", "data/cache")
 
 
 def spec(paths: Paths, folds: Sequence[int]) -> Spec:

@@ -1,0 +1,64 @@
+"""What trainings and predictions are made from: known without the nets, whose libraries take seconds to import."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from steel import files
+from steel.device import describe
+from steel.paths import Paths
+from steel.stage import Spec, recorded
+
+TRAIN_PARTS = ("train.csv", "train_images.npy", "train_masks.npy")
+TRAIN_CODE = (
+    "fit",
+    "nets",
+    "data/augment",
+    "data/folds",
+    "data/dataset",
+    "data/cache",
+    "metrics",
+    "competition",
+    "device",
+)
+PREDICT_CODE = ("infer", "nets", "data/cache", "competition", "device")
+
+
+def of_training(paths: Paths, name: str, fold: int) -> Spec:
+    """What the weights of a model on a fold are made from."""
+    folder = paths.fold(name, fold)
+    inputs = {"cache": recorded(paths.cache, *TRAIN_PARTS), "folds": recorded(paths.folds_record)}
+    weights = Path(paths.solution.models[name].weights or "imagenet")
+    if weights.is_file():
+        inputs["pretrained weights"] = files.sha256(weights)
+    return Spec(
+        f"train {name} fold {fold}",
+        folder,
+        {"model": asdict(paths.solution.models[name]), "fold": fold},
+        inputs,
+        TRAIN_CODE,
+        describe(paths.solution.machine),
+        keep=True,
+        partial=folder / "last.pt",
+    )
+
+
+def of_oof(paths: Paths, name: str, fold: int) -> Spec:
+    """What the held-out probabilities of a model on a fold are made from."""
+    inputs = {
+        "weights": recorded(paths.fold(name, fold)),
+        "cache": recorded(paths.cache, "train.csv", "train_images.npy"),
+    }
+    return _of_prediction(f"oof {name} fold {fold}", paths, name, inputs, paths.oof(name, fold))
+
+
+def of_test(paths: Paths, name: str, folds: Sequence[int]) -> Spec:
+    """What the test probabilities of a model are made from."""
+    inputs = {f"weights fold {fold}": recorded(paths.fold(name, fold)) for fold in folds}
+    inputs["cache"] = recorded(paths.cache, "test.csv", "test_images.npy")
+    return _of_prediction(f"predict {name}", paths, name, inputs, paths.test(name))
+
+
+def _of_prediction(title: str, paths: Paths, name: str, inputs: dict[str, str], folder: Path) -> Spec:
+    config = {"predict": asdict(paths.solution.predict), "amp": paths.solution.models[name].amp}
+    return Spec(title, folder, config, inputs, PREDICT_CODE, describe(paths.solution.machine), keep_env=True)
