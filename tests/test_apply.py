@@ -1,5 +1,6 @@
 """A finished solution on any folder of strips: the same bytes as the submission, from its stored configuration."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,37 @@ def test_a_bad_strip_leaves_the_old_file(here: Path, capsys: pytest.CaptureFixtu
     assert message == f"{here / 'in/b.jpg'}: 128x800 px: expected 256x1600 (height x width)"
     assert (here / "x.csv").read_text() == "old"
     assert sorted(path.name for path in here.iterdir()) == ["in", "x.csv"]
+
+
+def test_out_must_be_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        apply("--images", TEST, "--out", str(here))
+    assert capsys.readouterr().err == f"steel: --out {here} is a folder; a file such as found.csv is wanted\n"
+    assert here.is_dir()
+
+
+def test_pictures_never_replace_the_strips(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tiny.contents(Path(TEST))
+    with pytest.raises(SystemExit):
+        apply("--images", TEST, "--out", str(here / "x.csv"), "--overlay", TEST)
+    assert "is the folder of the strips" in capsys.readouterr().err
+    assert tiny.contents(Path(TEST)) == before
+
+
+def test_parts_of_a_solution_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        apply("--images", TEST, "--out", str(here / "x.csv"), "--folds", "0")
+    assert "leave out --model and --folds" in capsys.readouterr().err
+
+
+def test_weights_newer_than_the_rules_are_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.copy(finished, tmp_path)
+    with tiny.within(tmp_path):
+        record = Path("runs/tiny/fpn/fold1/stage.json")
+        record.write_text(re.sub(r'("outputs": \{\s*"[^"]+": )"[^"]+"', r'\1"other"', record.read_text()))
+        with pytest.raises(SystemExit):
+            apply("--images", TEST, "--out", "x.csv")
+        assert "runs/tiny/fpn/fold1 was trained anew since the rules were tuned" in capsys.readouterr().err
+        assert not Path("x.csv").exists()

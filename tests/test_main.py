@@ -197,3 +197,24 @@ def test_score_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_synth_without_a_synthetic_data_set_has_nothing_to_do(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["synth", config, "--data.synth", "null", "--data.raw", "real"])
     assert capsys.readouterr().out == "synth: nothing to do, x reads real data from real\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), "lower batch or width"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "lower machine.workers"),
+    ],
+)
+def test_exhausted_memory_is_one_line(
+    error: Exception, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_args: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr("steel.__main__._dispatch", fail)
+    with pytest.raises(SystemExit) as leaving:
+        main(["train"])
+    assert leaving.value.code == 2
+    err = capsys.readouterr().err
+    assert advice in err and err.count("\n") == 1

@@ -258,3 +258,33 @@ def test_the_record_can_be_read_by_a_person(spec: Spec) -> None:
     assert record["stage"] == "train unet fold 0"
     assert record["config"] == {"a": {"b": 1}, "c": [1]}
     assert (record["sizes"], record["outputs"]) == ({file: 3}, {file: "one"})
+
+
+def test_a_kill_after_the_record_was_written_undoes_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "out.txt"
+
+    def make() -> dict[Path, str]:
+        output.write_text("x")
+        return {output: "x"}
+
+    spec = stage.Spec("train a fold 0", tmp_path, {}, {}, ())
+    stage.ensure(spec, make)
+    begun, record = tmp_path / stage.BEGUN, tmp_path / stage.RECORD
+    begun.touch()
+    moment = output.stat().st_mtime_ns
+    os.utime(begun, ns=(moment - 1, moment - 1))
+    os.utime(record, ns=(moment + 1, moment + 1))
+    assert stage.look(spec).kind == "done"
+
+
+def test_keep_env_forgives_another_machine_but_not_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "out.txt"
+    output.write_text("x")
+
+    def spec(threads: str) -> stage.Spec:
+        return stage.Spec("oof a fold 0", tmp_path, {}, {}, ("rle",), {"threads": threads}, keep_env=True)
+
+    stage.ensure(spec("1"), lambda: {output: "x"})
+    assert stage.look(spec("2")).kind == "kept"
+    monkeypatch.setattr(stage, "source_digest", lambda _rooms: "other")
+    assert stage.look(spec("1")).kind == "stale"
