@@ -347,13 +347,13 @@ def interrupt(program: subprocess.Popen[str]) -> None:
 
 
 def test_two_runs_at_once_and_ctrl_c_in_a_training(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    phases = "[{epochs: 9, width: 1600, batch: 4}]"
+    phases = "[{epochs: 16, width: 1600, batch: 4, samples: 12}]"
     changes = ("--models.gate.phases", phases, "--models.gate.validate_every", "1", "--machine.workers", "2")
     job = ("--model", "gate", "--fold", "1", *changes)
     with start(copied, "train", tiny.CONFIG, *job) as program:
         assert program.stdout is not None
         for line in program.stdout:
-            if " epoch 2/9: " in line:
+            if " epoch 2/16: " in line:
                 break
         message = tiny.fault(capsys, "train", tiny.CONFIG, *job)
         folder = "runs/tiny/gate/fold1"
@@ -362,7 +362,7 @@ def test_two_runs_at_once_and_ctrl_c_in_a_training(copied: Path, capsys: pytest.
         assert f"train gate fold 1            running (process {program.pid})\n" in capsys.readouterr().out
         interrupt(program)
     assert Path(folder, "last.pt").exists()
-    tiny.run("train", args=job)
+    tiny.run("train", args=(*job, "--machine.workers", "0"))
     assert "train gate fold 1: continues after epoch " in capsys.readouterr().out
     assert not Path(folder, "last.pt").exists()
 

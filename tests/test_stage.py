@@ -288,3 +288,15 @@ def test_keep_env_forgives_another_machine_but_not_other_code(tmp_path: Path, mo
     assert stage.look(spec("2")).kind == "kept"
     monkeypatch.setattr(stage, "source_digest", lambda _rooms: "other")
     assert stage.look(spec("1")).kind == "stale"
+
+
+def test_progress_goes_once_the_record_stands(tmp_path: Path) -> None:
+    partial = tmp_path / "last.pt"
+
+    def make() -> dict[Path, str]:
+        partial.write_text("half")
+        return {}
+
+    stage.ensure(stage.Spec("train a fold 0", tmp_path, {}, {}, (), partial=partial), make)
+    assert not partial.exists()
+    assert (tmp_path / stage.RECORD).exists()
