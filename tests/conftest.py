@@ -59,3 +59,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny
 
     return tiny.finish(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the finished run, as the working directory."""
+    import tiny
+
+    tiny.copy(finished, tmp_path)
+    with tiny.within(tmp_path):
+        yield tmp_path

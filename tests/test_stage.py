@@ -1,10 +1,7 @@
-"""Skip, redo and say why; one process at a time; nothing lost on a failure."""
+"""Skip, redo and say why; nothing lost on a failure."""
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,16 +12,6 @@ import pytest
 from steel import stage
 from steel.errors import UserError
 from steel.stage import Spec, ensure, look, need, recorded, source_digest
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from steel.stage import Spec, ensure
-def make():
-    print("held", flush=True)
-    time.sleep(60)
-ensure(Spec("prepare", Path(sys.argv[1]), {}, {}, ()), make)
-"""
 
 
 @pytest.fixture
@@ -130,6 +117,25 @@ def test_a_partial_file_is_an_interrupted_run(spec: Spec) -> None:
     assert not look(spec).usable
 
 
+def test_a_forced_run_starts_from_the_beginning_and_continues_where_it_was_interrupted(spec: Spec) -> None:
+    spec = replace(spec, partial=spec.folder / "last.pt")
+    found = []
+
+    def interrupted() -> dict[Path, str]:
+        found.append((spec.folder / "last.pt").exists())
+        (spec.folder / "last.pt").touch()
+        raise KeyboardInterrupt
+
+    for made_before in (False, True):
+        if made_before:
+            run(spec)
+            (spec.folder / "last.pt").touch()  # left over: the run was killed after its record was written
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                ensure(spec, interrupted, force=True)
+    assert found == [False, False, False, True]
+
+
 def test_a_failure_leaves_record_and_files(spec: Spec) -> None:
     run(spec)
     before = {path: path.read_bytes() for path in spec.folder.iterdir()}
@@ -211,44 +217,12 @@ def test_an_output_may_be_a_folder(spec: Spec) -> None:
     assert look(spec).kind == "stale"
 
 
-def test_a_second_process_is_told_who_is_at_work(tmp_path: Path) -> None:
-    spec = Spec("prepare", tmp_path, {}, {}, ())
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert [other.stdout.readline() for _ in range(2)] == ["prepare: missing\n", "held\n"]
-        assert str(look(spec)) == f"running (process {other.pid})"
-        with pytest.raises(UserError) as error:
-            run(spec)
-        assert str(error.value) == f"prepare: process {other.pid} is at work on {tmp_path}; wait for it"
-        with pytest.raises(UserError, match=rf"'prepare', which is running \(process {other.pid}\)"):
-            need(spec, "folds")
-        other.kill()
-    assert look(spec).kind == "missing"
-    assert run(spec)  # the lock went with the killed process
-
-
 def test_a_look_of_another_process_is_no_obstacle(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     spec.folder.mkdir()
     (spec.folder / stage.LOCK).touch()
     taken, refused = stage._taken, iter([True, True, False])
     monkeypatch.setattr(stage, "_taken", lambda lock: not next(refused) and taken(lock))
     assert run(spec)
-
-
-def test_an_orphaned_worker_does_not_hold_the_lock(tmp_path: Path) -> None:
-    code = HOLD.replace(
-        'print("held", flush=True)', "import os\n    child = os.fork()\n    if child: print(child, flush=True)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "prepare: missing\n"
-        child = int(other.stdout.readline())
-        other.kill()
-        other.wait()
-        try:
-            assert run(Spec("prepare", tmp_path, {}, {}, ()))
-        finally:
-            os.kill(child, signal.SIGKILL)
 
 
 def test_the_record_can_be_read_by_a_person(spec: Spec) -> None:

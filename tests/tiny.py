@@ -21,6 +21,8 @@ from steel.data.dataset import Crops
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "tiny.yaml"
+RAW = Path("raw")  # of a data set that a test writes itself
+ON_RAW = ("--data.synth", "null", "--data.raw", str(RAW), "--data.name", "flat")
 YAML = """
 name: tiny
 data: {name: tiny, synth: {n_train: 32, n_test: 6, seed: 1}}
@@ -48,7 +50,7 @@ models:
     validate_every: 2
 predict: {batch: 4, tta: [identity, hflip]}
 decide: {n_area: 8, n_gate: 8}
-machine: {device: cpu, threads: 1, workers: 0}
+machine: {device: cpu, jobs: 1, threads: 1, workers: 0}
 """
 STAGES = ("synth", "prepare", "folds", "train", "oof", "decide", "report", "predict", "submit")
 LEVELS = (215, 0, 255, 175)  # grey of each class in the easy data; rolled steel lies around 80
@@ -112,6 +114,14 @@ def fault(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         main(list(argv))
     assert leaving.value.code == 2
     return one_line(capsys.readouterr().err)
+
+
+def refused(capsys: pytest.CaptureFixture[str], stage: str, *args: str) -> str:
+    """What a stage says when it refuses; nothing that stood may have changed, and nothing half may be left."""
+    before = contents(Path())
+    message = fault(capsys, stage, CONFIG, *args)
+    assert contents(Path()) == before
+    return message
 
 
 def one_line(stderr: str) -> str:

@@ -99,6 +99,8 @@ def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False)
         record_path = spec.folder / RECORD
         if begun.exists() and record_path.exists() and begun.stat().st_mtime_ns <= record_path.stat().st_mtime_ns:
             begun.unlink()  # killed after its record was written: that run did finish
+        if force and spec.partial is not None and not (begun.exists() and record_path.exists()):
+            files.remove(spec.partial)  # from the start again; but a forced run that was interrupted continues
         if not begun.exists():  # of several failed runs the first counts: what is older than it stands untouched
             begun.touch()
         outputs = make()
