@@ -7,7 +7,7 @@ import pytest
 
 from steel.competition import N_PIXELS
 from steel.decide.rules import NEVER_PX, Rule, Rules, apply_to_table
-from steel.decide.search import Grid, choose, default_grid, in_sample, lofo, search, smooth, surface
+from steel.decide.search import NOTHING, Grid, choose, default_grid, in_sample, lofo, pays, search, smooth, surface
 from steel.decide.table import Table
 from steel.errors import UserError
 from steel.metrics import score
@@ -121,6 +121,22 @@ def test_a_class_better_left_out_shows_nothing() -> None:
     result = in_sample(clean, default_grid(clean))
     assert {r.min_area_px for r in result.rules.classes} == {NEVER_PX}
     assert not result.pred_px.any()
+
+
+@pytest.mark.parametrize(("n_found", "n_wrong", "expected"), [(4, 0, True), (2, 1, False), (9, 2, True), (9, 6, False)])
+def test_a_few_lucky_masks_are_no_reason_to_show_a_class(n_found: int, n_wrong: int, expected: bool) -> None:
+    """A right mask gains 1, a wrong one loses 1: .04 +- .0196, .01 +- .0173, .07 +- .0324, .03 +- .0386 on 100."""
+    true_px, area_px = np.zeros((100, 4), np.int32), np.zeros((100, 4, 256), np.int32)
+    true_px[:n_found], area_px[: n_found + n_wrong] = 600, 600
+    table = replace(
+        random_table(100),
+        true_px=true_px,
+        area_px=area_px,
+        overlap_px=np.minimum(area_px, true_px[..., None]),
+        gate=np.ones((100, 4), np.float32),
+    )
+    assert pays(table, 2, Rule(100, 500, 0.5)) is expected
+    assert not pays(table, 2, NOTHING)
 
 
 def test_classes_are_searched_on_their_own() -> None:

@@ -81,7 +81,7 @@ def _left_edge(bits: NDArray[np.uint8], wanted: int, width: int, seed: int) -> i
     """Left edge of a crop of a strip, px: anywhere, or so that a random column of the wanted class lies within it."""
     if width == WIDTH:
         return 0
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 1])  # the augmenter draws from `seed`: not the same numbers here
     if wanted < 0:
         return int(rng.integers(WIDTH - width + 1))
     columns = np.flatnonzero(np.bitwise_or.reduce(bits, axis=0) & (1 << wanted))

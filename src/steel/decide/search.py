@@ -144,12 +144,24 @@ def choose(scores: NDArray[np.float64], nothing: float, grid: Grid) -> Rule:
     return Rule(int(t) + 1, grid.areas_px[a], float(grid.gates[g]))
 
 
+def pays(table: Table, k: int, rule: Rule) -> bool:
+    """Whether a rule of class index k gains more than its standard error over showing nothing, on the table's images.
+
+    The rule of one standard error (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3): a few
+    lucky masks on few images are no reason to show a class.
+    """
+    area_px, true_px = table.area_px[:, k, rule.threshold], table.true_px[:, k]
+    shown = rule.shows(area_px, table.gate[:, k])
+    gain = np.where(shown, dice(area_px, true_px, table.overlap_px[:, k, rule.threshold]) - (true_px == 0), 0.0)
+    return bool(gain.mean() > gain.std() / np.sqrt(len(table)))
+
+
 def search(table: Table, grid: Grid) -> Rules:
-    """The best rules on all images of the table, each class on its own (see `choose`)."""
+    """The best rules on all images of the table, each class on its own (see `choose`), shown only where that `pays`."""
     rules = []
     for k in range(N_CLASSES):
-        scores = surface(table, k, grid)
-        rules.append(choose(scores, float((table.true_px[:, k] == 0).mean()), grid))
+        rule = choose(surface(table, k, grid), float((table.true_px[:, k] == 0).mean()), grid)
+        rules.append(rule if pays(table, k, rule) else NOTHING)
     return Rules(tuple(rules))
 
 
