@@ -79,6 +79,7 @@ BAD = [
         "decide.fixed_min_area_px[2]: -1 is out of range; allowed: 0..409600",
     ),
     (with_part("machine", threads=0), "machine.threads: 0 is out of range; allowed: >= 1"),
+    (with_part("machine", jobs=0), "machine.jobs: 0 is out of range; allowed: >= 1"),
     (with_part("machine", workers=-1), "machine.workers: -1 is out of range; allowed: >= 0"),
     (with_part("machine", device="gpu"), f"machine.device: 'gpu' {DEVICES}"),
     (with_part("machine", device="meta"), f"machine.device: 'meta' {DEVICES}"),
@@ -127,7 +128,7 @@ def test_the_edges_of_the_ranges_are_allowed() -> None:
             SplitConfig(20),
             PredictConfig(["hvflip"], 1),
             DecideConfig(3, 256, 0.004, [0, 0, 0, 409600], 1.0),
-            MachineConfig("cuda:1", 1, 0),
+            MachineConfig("cuda:1", 1, 1, 0),
         )
     )
 

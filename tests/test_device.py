@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import cv2
 import pytest
+import timm
 import torch
 
-from steel.config import MachineConfig
-from steel.device import amp_dtype, describe, open_device
+from steel.config import MachineConfig, ModelConfig, Solution, SplitConfig
+from steel.device import amp_dtype, describe, for_training, open_device
 from steel.errors import UserError
 
 CPU = torch.device("cpu")
@@ -31,14 +32,44 @@ def test_threads_are_pinned() -> None:
 
 
 def test_describe_names_what_changes_the_bits() -> None:
-    assert describe(MachineConfig("cpu", threads=3)) == {"torch": torch.__version__, "device": "cpu", "threads": "3"}
+    cpu = f"cpu with {torch.backends.cpu.get_cpu_capability()}"
+    versions = {"torch": torch.__version__, "opencv": cv2.__version__}
+    assert describe(MachineConfig("cpu", threads=3)) == {"device": cpu, "threads": "3"} | versions
+    assert describe(MachineConfig("cpu"), "timm")["timm"] == timm.__version__
     assert describe(MachineConfig("cpu"))["threads"] == str(os.cpu_count())
+
+
+@pytest.mark.parametrize(
+    ("device", "n_cores", "jobs", "threads", "expected"),
+    [
+        ("cpu", 2, None, None, (2, 1)),  # one training per core ...
+        ("cpu", 16, None, None, (6, 2)),  # ... but not more than the 2 models x 3 folds; the cores are shared out
+        ("cpu", 16, 1, None, (1, 16)),
+        ("cpu", 2, 4, None, (4, 1)),
+        ("cpu", 8, 2, 3, (2, 3)),
+        ("cuda", 16, None, None, (1, 16)),  # a GPU trains one at a time
+        ("cuda", 16, 2, None, (2, 8)),
+    ],
+)
+def test_cores_are_shared_out_among_trainings(
+    device: str,
+    n_cores: int,
+    jobs: int | None,
+    threads: int | None,
+    expected: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("steel.device.cores", lambda: n_cores)
+    machine = MachineConfig(device, jobs=jobs, threads=threads)
+    models = {"a": ModelConfig(), "b": ModelConfig()}
+    found = for_training(Solution("x", models, split=SplitConfig(3), machine=machine))
+    assert (found.jobs, found.threads) == expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu() -> None:
     assert open_device(MachineConfig("auto")) == CPU
-    assert describe(MachineConfig("auto"))["device"] == "cpu"
+    assert describe(MachineConfig("auto"))["device"].startswith("cpu with ")
     assert describe(MachineConfig("cuda"))["device"] == "cuda"  # a look at a GPU's results needs no GPU
     with pytest.raises(UserError, match=r"^machine\.device: 'cuda' is not to be had \(.*\); allowed: auto, cpu, cuda$"):
         open_device(MachineConfig("cuda"))

@@ -203,7 +203,7 @@ def test_synth_without_a_synthetic_data_set_has_nothing_to_do(config: str, capsy
     ("error", "advice"),
     [
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), "lower batch or width"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "lower machine.workers"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "lower machine.jobs or"),
     ],
 )
 def test_exhausted_memory_is_one_line(

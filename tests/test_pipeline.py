@@ -246,3 +246,13 @@ def test_run_all_stops_at_the_first_fault(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == "synth: nothing to do, x reads real data from data/severstal/raw\nprepare: missing\n"
     assert "kaggle competitions download" in tiny.one_line(done.stderr)
+
+
+def test_two_trainings_at_once_give_the_same_weights(copied: Path) -> None:
+    weights = sorted(copied.glob("runs/tiny/gate/fold*/weights.safetensors"))
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in weights}
+    assert len(before) == 3
+    tiny.run("train", args=("--model", "gate", "--force", "--machine.jobs", "2"))
+    for path, (content, moment) in before.items():
+        assert path.read_bytes() == content
+        assert path.stat().st_mtime_ns > moment

@@ -9,36 +9,40 @@ from pathlib import Path
 
 import pytest
 
-from steel.workers import Workers
+from steel.workers import Workers, each
 
 SLEEPY = """
-import time
+import sys, time
 from pathlib import Path
+from time import sleep
 def nap(i):
     Path(f"pid{i}").write_text(str(__import__("os").getpid()))
     time.sleep(.3)
     return i
 def main():
     from steel import __main__, stages
-    from steel.workers import Workers
+    from steel.workers import Workers, each
     def status(c):
         with Workers(2) as pool:
             print("begun", flush=True)
             print(list(pool.map(nap, range(200))))
-    stages.STAGES["status"] = status
-    __main__.main(["status", "x.yaml"])
+    def predict(c):
+        print("begun", flush=True)
+        each(sleep, [(60,), (60,)], 2)
+    stages.STAGES.update(status=status, predict=predict)
+    __main__.main([sys.argv[1], "x.yaml"])
 if __name__ == "__main__":
     main()
 """
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    """A stage of the program that keeps two workers busy for half a minute."""
+def start(folder: Path, stage: str = "status") -> subprocess.Popen[str]:
+    """A stage of the program that keeps two workers busy for half a minute or more."""
     (folder / "x.yaml").write_text("name: x\nmodels: {unet: {}}\n")
     (folder / "sleepy.py").write_text(SLEEPY)
     pipe = subprocess.PIPE
     program = subprocess.Popen(
-        [sys.executable, "sleepy.py"], stdout=pipe, stderr=pipe, text=True, start_new_session=True, cwd=folder
+        [sys.executable, "sleepy.py", stage], stdout=pipe, stderr=pipe, text=True, start_new_session=True, cwd=folder
     )
     assert program.stdout is not None
     assert program.stdout.readline() == "begun\n"
@@ -55,13 +59,35 @@ def test_results_in_order() -> None:
         assert list(pool.map(abs, [-3, 2, -1])) == [3, 2, 1]
 
 
-@pytest.mark.parametrize("after_s", [0.1, 0.8])
-def test_ctrl_c_is_one_line_even_while_workers_start(tmp_path: Path, after_s: float) -> None:
-    with start(tmp_path) as program:
+@pytest.mark.parametrize(("stage", "after_s"), [("status", 0.1), ("status", 0.8), ("predict", 2.0)])
+def test_ctrl_c_is_one_line_whatever_the_workers_do(tmp_path: Path, stage: str, after_s: float) -> None:
+    """While they start, between short calls, and in the middle of a long one."""
+    with start(tmp_path, stage) as program:
         time.sleep(after_s)
         os.killpg(program.pid, signal.SIGINT)
         out, err = program.communicate(timeout=10)
     assert (program.returncode, out, err) == (130, "", "steel: interrupted; start it again and it continues\n")
+
+
+def test_each_call_is_made_once_at_most_n_at_once(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    each(Path.mkdir, [(path,) for path in paths], 2)
+    assert all(path.is_dir() for path in paths)
+    here: list[int] = []
+    each(here.append, [(3,), (1,)], 1)  # one at once needs no other process
+    assert here == [3, 1]
+
+
+def test_the_first_error_ends_the_others() -> None:
+    begin = time.monotonic()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        each(wait_or_fail, [(Path("nowhere"),), (None,)], 2)
+    assert time.monotonic() - begin < 30
+
+
+def wait_or_fail(path: Path | None) -> None:
+    """Fail on a missing file, or keep busy for a minute."""
+    time.sleep(60 if path is None else path.stat().st_size)
 
 
 def test_workers_end_when_the_program_is_killed(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ MODELS = {"unet": SEGMENTER, "gate": CLASSIFIER}
 
 def solution(models: dict[str, ModelConfig], workers: int = 0, batch: int = 2) -> Solution:
     """A solution on the toy data set, on one thread."""
-    machine = MachineConfig(device="cpu", threads=1, workers=workers)
+    machine = MachineConfig(device="cpu", jobs=1, threads=1, workers=workers)
     predict = PredictConfig(tta=["identity", "hflip"], batch=batch)
     return Solution("toy", models, DataConfig("toy"), SplitConfig(n_folds=3), predict, machine=machine)
 

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
 # Faults of the machine that reach us as RuntimeErrors, by the name of their type: what to do about them.
 EXHAUSTED = {
     "OutOfMemoryError": "the GPU's memory is full; lower batch or width in models.NAME.phases, or predict.batch",
-    "BrokenProcessPool": "a worker process was killed, perhaps for want of memory; lower machine.workers",
+    "BrokenProcessPool": "a process was killed, perhaps for want of memory; lower machine.jobs or machine.workers",
 }
 
 

@@ -141,8 +141,10 @@ class MachineConfig:
 
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
+    jobs: int | None = None
+    """Trainings at once, each in a process of its own (>= 1); null: one on a GPU; on a CPU as many as it has cores."""
     threads: int | None = None
-    """CPU threads of torch (>= 1); null: one per core."""
+    """CPU threads of torch (>= 1); null: one per core, shared out among the trainings that run at once."""
     workers: int | None = None
     """Processes that prepare batches or decode images (>= 0); null: chosen from the cores and the device."""
 
@@ -189,6 +191,7 @@ def check(solution: Solution) -> None:
     _check_decide(solution.decide)
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", solution.machine.device):
         raise UserError(f"machine.device: {solution.machine.device!r} is not allowed; allowed: auto, cpu, cuda, cuda:N")
+    _within("machine.jobs", solution.machine.jobs, 1)
     _within("machine.threads", solution.machine.threads, 1)
     _within("machine.workers", solution.machine.workers, 0)
     if solution.data.synth:

@@ -1,12 +1,14 @@
 """The device and its settings: threads, arithmetic, memory. Pinned, since they change the bits of a result."""
 
 import ctypes
+from dataclasses import replace
 from functools import cache
+from importlib.metadata import version
 
 import cv2
 import torch
 
-from steel.config import MachineConfig
+from steel.config import MachineConfig, Solution
 from steel.errors import UserError
 from steel.workers import cores
 
@@ -23,12 +25,27 @@ def open_device(machine: MachineConfig) -> torch.device:
     return device
 
 
-def describe(machine: MachineConfig) -> dict[str, str]:
-    """What equal results need to be equal: versions, device, threads."""
+def for_training(solution: Solution) -> MachineConfig:
+    """The machine as each of the trainings that run at once sees it, with `jobs` and `threads` settled.
+
+    Two trainings of one thread each are faster than one training of two threads, which wait for each other after every
+    layer (measured in `benchmarks/`): on a CPU the cores are shared out. A GPU trains one model at a time.
+    """
+    machine, n_jobs = solution.machine, len(solution.models) * solution.split.n_folds
+    at_once = machine.jobs or (1 if _resolve(machine).startswith("cuda") else min(cores(), n_jobs))
+    return replace(machine, jobs=at_once, threads=machine.threads or max(1, cores() // at_once))
+
+
+def describe(machine: MachineConfig, *packages: str) -> dict[str, str]:
+    """What equal results need to be equal: device, threads, versions of torch, OpenCV and further packages."""
     name = _resolve(machine)
     if name.startswith("cuda") and torch.cuda.is_available():
         name = torch.cuda.get_device_name(_reach(name))
-    return {"torch": torch.__version__, "device": name, "threads": str(machine.threads or cores())}
+    elif name == "cpu":
+        name = f"cpu with {torch.backends.cpu.get_cpu_capability()}"  # another vector width adds in another order
+    known = {"device": name, "threads": str(machine.threads or cores())}
+    versions = {package: version(package) for package in packages}
+    return known | {"torch": torch.__version__, "opencv": cv2.__version__} | versions
 
 
 def _resolve(machine: MachineConfig) -> str:

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from steel.workers import is_worker
+
 T = TypeVar("T")
 LINE_EVERY_S = 15.0
 
@@ -18,9 +20,12 @@ def say(text: str) -> None:
 
 
 def track(items: Iterable[T], what: str, unit: str, total: int | None = None, done: int = 0) -> Iterator[T]:
-    """Yield the items and show rate and time left; `done` items of `total` were finished by an earlier run."""
+    """Yield the items and show rate and time left; `done` items of `total` were finished by an earlier run.
+
+    Bars are for a terminal that one process has to itself: workers print lines.
+    """
     n = total if total is not None else len(items)  # type: ignore[arg-type]
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not is_worker():
         yield from tqdm(items, desc=what, unit=f" {unit}", total=n, initial=done, leave=False)
         return
     start = last = time.monotonic()

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from steel import files
-from steel.device import describe
+from steel.device import describe, for_training
 from steel.paths import Paths
 from steel.stage import Spec, recorded
 
@@ -21,7 +21,9 @@ TRAIN_CODE = (
     "competition",
     "device",
 )
+TRAIN_PACKAGES = ("segmentation-models-pytorch", "timm", "albumentations", "numpy")
 PREDICT_CODE = ("infer", "nets", "data/cache", "competition", "device")
+PREDICT_PACKAGES = ("segmentation-models-pytorch", "timm", "numpy")
 
 
 def of_training(paths: Paths, name: str, fold: int) -> Spec:
@@ -37,7 +39,7 @@ def of_training(paths: Paths, name: str, fold: int) -> Spec:
         {"model": asdict(paths.solution.models[name]), "fold": fold},
         inputs,
         TRAIN_CODE,
-        describe(paths.solution.machine),
+        describe(for_training(paths.solution), *TRAIN_PACKAGES),
         keep=True,
         partial=folder / "last.pt",
     )
@@ -61,4 +63,5 @@ def of_test(paths: Paths, name: str, folds: Sequence[int]) -> Spec:
 
 def _of_prediction(title: str, paths: Paths, name: str, inputs: dict[str, str], folder: Path) -> Spec:
     config = {"predict": asdict(paths.solution.predict), "amp": paths.solution.models[name].amp}
-    return Spec(title, folder, config, inputs, PREDICT_CODE, describe(paths.solution.machine), keep_env=True)
+    env = describe(paths.solution.machine, *PREDICT_PACKAGES)
+    return Spec(title, folder, config, inputs, PREDICT_CODE, env, keep_env=True)

@@ -11,6 +11,7 @@ from steel.config import Solution
 from steel.errors import UserError
 from steel.paths import Paths
 from steel.progress import say
+from steel.workers import each
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def train(c: Context) -> None:
     from steel import specs
     from steel.data import prepare as cache
     from steel.data import split
+    from steel.device import for_training
 
     stage.need(cache.spec(c.paths), "train")
     stage.need(split.spec(c.paths), "train")
@@ -80,8 +82,7 @@ def train(c: Context) -> None:
             from steel.fit import train as room
 
             room.check(c.paths, name)
-    for (name, k), job in jobs.items():
-        stage.ensure(job, partial(_make_weights, c.paths, name, k), c.options.force)
+    each(_train, [(c.paths, name, k, c.options.force) for name, k in jobs], for_training(c.solution).jobs or 1)
 
 
 def oof(c: Context) -> None:
@@ -152,6 +153,12 @@ def status(c: Context) -> None:
     """Show how every output stands: done, stale (what changed), interrupted, running or missing."""
     for spec in _all_specs(c):
         say(f"{spec.name:<28} {stage.look(spec)}")
+
+
+def _train(paths: Paths, name: str, fold: int, force: bool) -> None:
+    from steel import specs
+
+    stage.ensure(specs.of_training(paths, name, fold), partial(_make_weights, paths, name, fold), force)
 
 
 def _make_weights(paths: Paths, name: str, fold: int) -> dict[Path, str]:

@@ -4,12 +4,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from types import TracebackType
 from typing import Any, TypeVar
-
-import cv2
 
 T = TypeVar("T")
 
@@ -20,7 +18,7 @@ def cores() -> int:
 
 
 class Workers(ProcessPoolExecutor):
-    """A pool of `n` spawned processes of one thread each; leaving its block drops what has not begun.
+    """A pool of `n` spawned processes; leaving its block drops what has not begun, an error ends what has.
 
     A Ctrl-C on a terminal reaches the whole process group. Only this process shall answer it, with one line, so its
     workers are born with the signal blocked: ignoring it once they run would leave their start-up unprotected.
@@ -40,11 +38,32 @@ class Workers(ProcessPoolExecutor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            for child in multiprocessing.active_children():
+                child.kill()
         self.shutdown(wait=True, cancel_futures=True)
 
 
+def each(call: Callable[..., object], arguments: Sequence[tuple[Any, ...]], n: int) -> None:
+    """Make a call for each tuple of arguments, `n` at once in processes of their own; the first error ends them all."""
+    if n < 2 or len(arguments) < 2:
+        for one in arguments:
+            call(*one)
+        return
+    with Workers(min(n, len(arguments))) as pool:
+        for done in as_completed([pool.submit(call, *one) for one in arguments]):
+            done.result()
+
+
+def is_worker() -> bool:
+    """Whether this process is one of several: it shares the terminal."""
+    return multiprocessing.parent_process() is not None
+
+
 def _start() -> None:
-    """Keep a worker to one thread, and end it when the program is gone: it would wait for work for ever."""
+    """Keep OpenCV to one thread, and end it when the program is gone: it would wait for work for ever."""
+    import cv2  # here, since every command imports this module
+
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -18,7 +18,7 @@ from steel.data.augment import augmenter
 from steel.data.cache import Strips, open_strips
 from steel.data.dataset import Crops, Sampling, presence, unpack
 from steel.data.folds import fold_of
-from steel.device import amp_dtype, open_device
+from steel.device import amp_dtype, for_training, open_device
 from steel.errors import UserError
 from steel.fit.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from steel.fit.optim import Ema, lr_at, optimizer_for, place_of
@@ -50,7 +50,7 @@ def check(paths: Paths, name: str) -> None:
 def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     """Train, or go on training; give the digest of the weights."""
     job = specs.of_training(paths, name, fold)
-    model, machine = paths.solution.models[name], paths.solution.machine
+    model, machine = paths.solution.models[name], for_training(paths.solution)
     strips = open_strips(paths.cache, "train")
     held = fold_of(paths.folds, strips.image_ids) == fold
     trainer = Trainer(model, machine, strips, np.flatnonzero(~held), seed=model.seed * 100 + fold)
@@ -59,7 +59,7 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     if done:
         say(f"{job.name}: continues after epoch {done} of {n_epochs}")
     with _events(job.folder / "events", done) as events:
-        for epoch in range(done, n_epochs):
+        for epoch in track(range(done, n_epochs), job.name, "epochs", n_epochs, done):
             look = (epoch + 1) % model.validate_every == 0 or epoch + 1 == n_epochs
             log.append(_run_epoch(trainer, job.name, epoch, np.flatnonzero(held) if look else None))
             _write_log(job.folder, log)
