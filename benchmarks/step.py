@@ -39,7 +39,7 @@ def ours(net: str, encoder: str, batch: int, amp: Literal["auto", "bf16"], threa
     import pandas as pd
 
     from steel.data.cache import AREAS, Strips
-    from steel.fit.train import Trainer
+    from steel.fit.trainer import Trainer
 
     strips = Strips(pd.DataFrame(0, index=range(N_STRIPS), columns=AREAS), np.zeros((N_STRIPS, *SHAPE), np.uint8), None)
     phases = [Phase(epochs=1, width=SHAPE[1], batch=batch)]

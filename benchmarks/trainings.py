@@ -49,7 +49,7 @@ def stepper(name: str, threads: int) -> Callable[[], float]:
 
     from steel.config import MachineConfig, ModelConfig, Phase
     from steel.data.cache import AREAS, Strips
-    from steel.fit.train import Trainer
+    from steel.fit.trainer import Trainer
 
     strips = Strips(pd.DataFrame(0, index=range(BATCH), columns=AREAS), np.zeros((BATCH, *SHAPE), np.uint8), None)
     model = ModelConfig(phases=[Phase(epochs=1, width=SHAPE[1], batch=BATCH)], **NETS[name])

@@ -135,7 +135,7 @@ ON_THE_LINE = [
     ("status --models.unet.phases [3]", "models.unet.phases: 3 is not allowed; allowed: a list of {key: value}"),
     (
         "status --models.unet.phases [{epoks:2}]",
-        "unknown key epoks:2 in models.unet.phases; allowed keys: epochs, width, batch, lr, samples",
+        "unknown key epoks:2 in models.unet.phases; allowed keys: epochs, width, batch, lr, samples, downscale",
     ),
     ("status --data x", "--data alone is no option; its keys are, as in --data.KEY VALUE"),
     ("train --folds 3", f"--folds: '3' {FOLD} --folds 1"),
@@ -187,11 +187,11 @@ IN_THE_YAML = {
     "n_test, seed",
     "name: x\nmodels: {unet: {nett: Unet}}": None,
     "name: x\nmodels: {unet: {phases: [{epoks: 3}]}}": "unknown key models.unet.phases[0].epoks; allowed keys: "
-    "epochs, width, batch, lr, samples",
+    "epochs, width, batch, lr, samples, downscale",
     "name: x\nmodels: {unet: {phases: {epochs: 3}}}": "models.unet.phases must be a list, as in `[{key: value}]`, "
     "got {'epochs': 3}",
     "name: x\nmodels: {unet: {phases: [3]}}": "models.unet.phases[0] must be `key: value` lines, got 3; "
-    "allowed keys: epochs, width, batch, lr, samples",
+    "allowed keys: epochs, width, batch, lr, samples, downscale",
     f"name: x\ndata:\n{MODEL}": "data must be `key: value` lines, got None; allowed keys: name, raw, synth",
     MODEL: "the key name is missing",
     f"name: 5\n{MODEL}": "name: 5 is not allowed; allowed: text",

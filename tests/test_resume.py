@@ -15,6 +15,7 @@ import toy
 from steel import files
 from steel.data.cache import open_strips
 from steel.fit import train
+from steel.fit.trainer import Trainer
 from steel.paths import Paths
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,14 +43,14 @@ def kill_at(patch: pytest.MonkeyPatch, owner: object, name: str, call: int, afte
 
 
 KILLS: dict[str, tuple[object, str, int, bool]] = {
-    "in the first epoch": (train.Trainer, "_backward", 2, False),
-    "in the middle of epoch 3": (train.Trainer, "_backward", 12, False),
-    "before a step": (train.Trainer, "_step", 3, False),
-    "while it validates": (train.Trainer, "validate", 1, False),
+    "in the first epoch": (Trainer, "_backward", 2, False),
+    "in the middle of epoch 3": (Trainer, "_backward", 12, False),
+    "before a step": (Trainer, "_step", 3, False),
+    "while it validates": (Trainer, "validate", 1, False),
     "before the log is written": (train, "_write_log", 2, False),
-    "after the log, before the checkpoint": (train.Trainer, "save", 2, False),
+    "after the log, before the checkpoint": (Trainer, "save", 2, False),
     "before the checkpoint gets its name": (files, "publish", 4, False),
-    "after the checkpoint": (train.Trainer, "save", 3, True),
+    "after the checkpoint": (Trainer, "save", 3, True),
     "before the weights": (train, "save_weights", 1, False),
     "after the weights": (train, "save_weights", 1, True),
 }
@@ -80,7 +81,7 @@ def test_killed_after_every_epoch(tmp_path: Path, trained: dict[str, Path]) -> N
     toy.fresh(tmp_path)
     for _ in range(3):
         with pytest.MonkeyPatch.context() as patch:
-            kill_at(patch, train.Trainer, "save", 1, after=True)
+            kill_at(patch, Trainer, "save", 1, after=True)
             with pytest.raises(Killed):
                 toy.run(tmp_path, "gate")
     folder = toy.run(tmp_path, "gate")
@@ -122,7 +123,7 @@ def test_workers_change_nothing(tmp_path: Path, trained: dict[str, Path]) -> Non
 def test_a_checkpoint_of_another_config_is_not_continued(tmp_path: Path) -> None:
     toy.fresh(tmp_path)
     strips = open_strips(tmp_path / "data/toy/cache", "train")
-    trainer = train.Trainer(toy.CLASSIFIER, toy.solution({}).machine, strips, np.arange(8), seed=1)
+    trainer = Trainer(toy.CLASSIFIER, toy.solution({}).machine, strips, np.arange(8), seed=1)
     trainer.save(tmp_path / "last.pt", "key", 2, [{"epoch": 1}, {"epoch": 2}])
     assert trainer.restore(tmp_path / "last.pt", "key") == (2, [{"epoch": 1}, {"epoch": 2}])
     assert trainer.restore(tmp_path / "last.pt", "other") == (0, [])

@@ -16,8 +16,9 @@ from steel.config import ModelConfig, Phase
 from steel.data.cache import open_strips
 from steel.data.dataset import Crops
 from steel.errors import UserError
-from steel.fit import checkpoint, train
+from steel.fit import checkpoint
 from steel.fit.checkpoint import load_weights
+from steel.fit.trainer import Trainer
 from steel.nets.build import build, place
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,10 +103,10 @@ def test_validation_of_a_known_net(tmp_path: Path) -> None:
     """Maps that say class 3 everywhere: Dice of class 3 is 2a / (a + all), of the others 0 or 1."""
     toy.fresh(tmp_path)
     strips = open_strips(tmp_path / "data/toy/cache", "train")
-    trainer = train.Trainer(toy.SEGMENTER, toy.solution({}).machine, strips, np.arange(12), seed=1)
+    trainer = Trainer(toy.SEGMENTER, toy.solution({}).machine, strips, np.arange(12), seed=1)
     head = "body.segmentation_head.0"
-    trainer.ema.values[f"{head}.weight"].zero_()
-    trainer.ema.values[f"{head}.bias"].copy_(torch.tensor([-1.0, -1, 1, -1]))
+    trainer.average.values[f"{head}.weight"].zero_()
+    trainer.average.values[f"{head}.bias"].copy_(torch.tensor([-1.0, -1, 1, -1]))
     score = trainer.validate(np.arange(7), "all")  # not a multiple of the batch
     area = 100 * 80
     expected = 2 * area / (area + 256 * 1600)
@@ -119,24 +120,24 @@ def test_validation_of_a_known_net(tmp_path: Path) -> None:
 def test_validation_leaves_the_training_alone(tmp_path: Path) -> None:
     toy.fresh(tmp_path)
     strips = open_strips(tmp_path / "data/toy/cache", "train")
-    trainer = train.Trainer(toy.CLASSIFIER, toy.solution({}).machine, strips, np.arange(12), seed=1)
+    trainer = Trainer(toy.CLASSIFIER, toy.solution({}).machine, strips, np.arange(12), seed=1)
     trainer.epoch(0, "toy")
-    before = [value.clone() for value in (*trainer.net.state_dict().values(), *trainer.ema.values.values())]
+    before = [value.clone() for value in (*trainer.net.state_dict().values(), *trainer.average.values.values())]
     assert isinstance(trainer.validate(np.arange(4), "toy"), metrics.Score)
-    after = [*trainer.net.state_dict().values(), *trainer.ema.values.values()]
+    after = [*trainer.net.state_dict().values(), *trainer.average.values.values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)) and trainer.net.training
 
 
 def test_a_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.fresh(tmp_path)
-    true, calls = train.Trainer._backward, 0
+    true, calls = Trainer._backward, 0
 
-    def backward(self: train.Trainer, image: Tensor, bits: Tensor) -> Tensor:
+    def backward(self: Trainer, image: Tensor, bits: Tensor) -> Tensor:
         nonlocal calls
         calls += 1
         return true(self, image, bits) * (float("nan") if calls == 11 else 1)  # the first batch of epoch 3
 
-    monkeypatch.setattr(train.Trainer, "_backward", backward)
+    monkeypatch.setattr(Trainer, "_backward", backward)
     with pytest.raises(UserError, match=r"train unet fold 1 epoch 3/4: the loss is nan; the last good .*lr") as caught:
         toy.run(tmp_path, "unet")
     assert "\n" not in str(caught.value)
@@ -156,8 +157,8 @@ def test_a_hopeless_learning_rate_is_told(tmp_path: Path) -> None:
 def test_weights_that_are_no_numbers_never_ship(tmp_path: Path) -> None:
     toy.fresh(tmp_path)
     strips = open_strips(tmp_path / "data/toy/cache", "train")
-    trainer = train.Trainer(toy.CLASSIFIER, toy.solution({}).machine, strips, np.arange(12), seed=1)
-    next(iter(trainer.ema.values.values())).fill_(float("nan"))
+    trainer = Trainer(toy.CLASSIFIER, toy.solution({}).machine, strips, np.arange(12), seed=1)
+    next(iter(trainer.average.values.values())).fill_(float("nan"))
     with pytest.raises(UserError, match="toy: the sum of the weights is nan"):
         trainer.epoch(0, "toy")
 
@@ -176,7 +177,7 @@ def test_gradients_are_added_up_as_in_one_large_batch(tmp_path: Path) -> None:
             accumulate=accumulate,
             ema=0.0,
         )
-        trainer = train.Trainer(model, toy.solution({}).machine, strips, np.arange(12), seed=1)
+        trainer = Trainer(model, toy.solution({}).machine, strips, np.arange(12), seed=1)
         assert trainer.epoch(0, "toy").steps == 1
         found.append(trainer.optimizer.state_dict()["state"][0]["exp_avg"])
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-6)
@@ -186,10 +187,10 @@ def test_bf16_runs_and_fp16_needs_a_gpu(tmp_path: Path) -> None:
     toy.fresh(tmp_path)
     strips = open_strips(tmp_path / "data/toy/cache", "train")
     machine = toy.solution({}).machine
-    trainer = train.Trainer(replace(toy.CLASSIFIER, amp="bf16"), machine, strips, np.arange(12), seed=1)
+    trainer = Trainer(replace(toy.CLASSIFIER, amp="bf16"), machine, strips, np.arange(12), seed=1)
     assert np.isfinite(trainer.epoch(0, "toy").loss)
     with pytest.raises(UserError, match="fp16 needs a GPU, the device is cpu"):
-        train.Trainer(replace(toy.CLASSIFIER, amp="fp16"), machine, strips, np.arange(12), seed=1)
+        Trainer(replace(toy.CLASSIFIER, amp="fp16"), machine, strips, np.arange(12), seed=1)
 
 
 def test_names_are_checked_before_any_work(tmp_path: Path) -> None:

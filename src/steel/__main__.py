@@ -61,8 +61,8 @@ def _dispatch(args: list[str]) -> None:
         print(f"steel {__version__}")
         return
     name, *rest = args
-    if name == "score":
-        _score(rest)
+    if name in BESIDE:
+        BESIDE[name](rest)
         return
     from steel.cli import parse
     from steel.stages import STAGES, Context, check_known
@@ -92,13 +92,37 @@ def _score(args: list[str]) -> None:
     print(format_score(score_files(found.truth, found.submission, found.images)))
 
 
+def _show(args: list[str]) -> None:
+    parser = _Parser("steel show", description="Draw something of a solution to look at.", allow_abbrev=False)
+    parser.add_argument("what", choices=["augment"], help="augment: what a recipe makes of some training strips")
+    parser.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
+    parser.add_argument("--recipe", help="name of a recipe [that of the solution's first model]")
+    parser.add_argument("--versions", type=int, default=4, metavar="N", help="versions of each crop, >= 1 [4]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of crops and versions, >= 0 [0]")
+    parser.add_argument("--out", type=Path, default=Path("augment.png"), metavar="FILE.png", help="[augment.png]")
+    found, overrides = parser.parse_known_args(args)
+    from steel.cli import parse
+    from steel.paths import Paths
+
+    solution, _ = parse("status", "", [found.config, *overrides])
+    from steel.report import show
+
+    recipe = found.recipe or next(iter(solution.models.values())).augment
+    show.augmentation(Paths(solution), recipe, found.versions, max(found.seed, 0), found.out)
+
+
+# Commands beside the stages.
+BESIDE = {"score": _score, "show": _show}
+
+
 def overview() -> str:
     """The stages in order, a line each."""
     from steel.stages import STAGES
 
     lines = [ABOUT, "", "usage: steel STAGE CONFIG [--key value ...]      CONFIG: a YAML such as configs/demo.yaml", ""]
     lines += [f"  {name:<9}{(stage.__doc__ or '').strip()}" for name, stage in STAGES.items()]
-    lines += ["  score    Score a submission file against a label file (no CONFIG).", ""]
+    lines += ["  score    Score a submission file against a label file (no CONFIG)."]
+    lines += ["  show     Draw something to look at: `steel show augment CONFIG`.", ""]
     lines += ["`steel STAGE --help` lists the options; `steel --version` says which version this is."]
     return "\n".join(lines)
 

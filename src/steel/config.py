@@ -60,9 +60,11 @@ class Phase:
     batch: int = 8
     """Crops per step (>= 1)."""
     lr: float = 1e-3
-    """Peak learning rate (> 0): reached after the warm-up, then a cosine to zero."""
+    """Peak learning rate (> 0): reached after the warm-up, then the model's schedule."""
     samples: int | None = None
     """Crops per epoch (>= 1); null: as many as there are training strips."""
+    downscale: int | None = None
+    """The model's downscale (1, 2 or 4) during this phase, to start at a small size; null: its own."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +87,38 @@ class ModelConfig:
     """The net sees strips reduced by this factor (1, 2 or 4), and learns from masks so reduced; maps have full size."""
     loss: dict[str, float] = field(default_factory=lambda: {"bce": 1.0})
     """Weight (> 0) of each loss, by its name in the table LOSSES."""
+    pos_weight: str | list[float] | None = None
+    """Weights of the classes where present, in the cross-entropies: inverse, effective, or four numbers > 0."""
     phases: list[Phase] = field(default_factory=lambda: [Phase()])
     """Phases of the training, in order."""
-    augment: str = "light"
-    """Augmentation recipe, by its name in the table AUGMENTATIONS."""
+    augment: str | dict[str, str] = "light"
+    """Augmentation recipe, by its name in the table AUGMENTATIONS, or a table: default and the recipes of classes."""
+    rows: Literal["all", "defects"] = "all"
+    """Train on all strips of the training folds, or on those with a defect only (for segmenters behind a gate)."""
     defect_share: float = 0.7
-    """Share of the crops drawn around a defect, each class as often as the others (0..1); the rest fall anywhere."""
+    """Share of the crops drawn around a defect (0..1); the rest fall anywhere."""
+    class_balance: float = 1.0
+    """Of these, how alike the classes are in number (0..1): 1 all alike, 0 as in the data, else n ** (1 - balance)."""
+    paste: float = 0.0
+    """Share of the crops (0..1) that get a defect of another strip pasted in."""
+    mix: Literal["none", "mixup", "cutmix"] = "none"
+    """Mix the images of a batch and their labels (classifiers only)."""
+    optimizer: str = "adamw"
+    """Optimizer, by its name in the table OPTIMIZERS."""
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the optimizer, such as momentum."""
+    encoder_lr: float = 1.0
+    """Learning rate of the encoder as a share of that of the rest (>= 0); 0 freezes it."""
+    schedule: str = "cosine"
+    """Course of the learning rate in each phase after the warm-up, by its name in the table SCHEDULES."""
     weight_decay: float = 0.01
-    """Weight decay of AdamW (>= 0)."""
+    """Weight decay (>= 0); of biases and norms none."""
     warmup_steps: int = 20
     """Steps of linear warm-up at the start of each phase (>= 0)."""
     ema: float = 0.99
     """Decay of the moving average of the weights, which is what ships (0 <= ema < 1; 0: the last weights)."""
+    average_epochs: int = 0
+    """Ship the mean of the weights after so many last epochs (SWA) instead of the moving average (>= 0; 0: do not)."""
     accumulate: int = 1
     """Batches whose gradients are added up before a step (>= 1)."""
     clip: float = 1.0
@@ -226,7 +248,13 @@ def _check_decide(decide: DecideConfig) -> None:
 
 
 def _check_model(where: str, model: ModelConfig) -> None:
-    _within(f"{where}.defect_share", model.defect_share, 0, 1)
+    for key in ("defect_share", "class_balance", "paste"):
+        _within(f"{where}.{key}", getattr(model, key), 0, 1)
+    if model.mix != "none" and model.kind != "classifier":
+        raise UserError(f"{where}.mix: {model.mix!r} mixes labels, which a segmenter has not; allowed: none")
+    _within(f"{where}.encoder_lr", model.encoder_lr, 0)
+    n_epochs = sum(phase.epochs for phase in model.phases)
+    _within(f"{where}.average_epochs", model.average_epochs, 0, n_epochs)
     for key, low in (("weight_decay", 0), ("warmup_steps", 0), ("accumulate", 1), ("validate_every", 1), ("seed", 0)):
         _within(f"{where}.{key}", getattr(model, key), low)
     if not 0 <= model.ema < 1:

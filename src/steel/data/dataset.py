@@ -1,6 +1,7 @@
 """Training samples: which strip, which crop, which augmentation; all a pure function of (seed, epoch, position)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 from steel.competition import N_CLASSES, WIDTH
 from steel.data.augment import augmenter
 from steel.data.cache import Strips
+from steel.data.paste import paste
 
 
 @dataclass(frozen=True)
@@ -22,17 +24,21 @@ class Sampling:
         rows: training rows of the cache.
         width: width of a crop, px.
         n_samples: samples per epoch.
-        defect_share: share of the samples drawn around a defect, each class as often as the others.
-        augment: name of the recipe.
+        defect_share: share of the samples drawn around a defect.
+        augment: name of the recipe, or recipes by class.
         seed: seed of the training.
+        class_balance: 1 draws each class as often as the others, 0 as often as strips show it.
+        paste: share of the samples that get a defect of another strip.
     """
 
     rows: NDArray[np.int64]
     width: int
     n_samples: int
     defect_share: float
-    augment: str
+    augment: str | Mapping[str, str]
     seed: int
+    class_balance: float = 1.0
+    paste: float = 0.0
 
 
 class Crops(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8]]]):
@@ -45,6 +51,7 @@ class Crops(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8]]]):
         rng = np.random.default_rng([sampling.seed, epoch])
         self.rows, self.classes = _draw_rows(strips.areas[sampling.rows] > 0, sampling, rng)
         self.seeds = rng.integers(2**31, size=sampling.n_samples)
+        self.sources = self._draw_sources(rng) if sampling.paste else np.full(sampling.n_samples, -1)
 
     def __len__(self) -> int:
         return self.sampling.n_samples
@@ -55,7 +62,16 @@ class Crops(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8]]]):
         left = _left_edge(self.strips.masks[row], int(self.classes[position]), self.sampling.width, seed)
         window = slice(left, left + self.sampling.width)
         image, mask = np.array(self.strips.images[row, :, window]), np.array(self.strips.masks[row, :, window])
+        source = self.sources[position]
+        if source >= 0:
+            image, mask = paste(image, mask, self.strips.images[source], self.strips.masks[source], seed)
         return self.augment(image, mask, seed)
+
+    def _draw_sources(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Row whose defect each sample gets; -1: none."""
+        always = replace(self.sampling, defect_share=1.0)
+        rows, classes = _draw_rows(self.strips.areas[self.sampling.rows] > 0, always, rng)
+        return np.where((classes >= 0) & (rng.random(len(rows)) < self.sampling.paste), rows, -1)
 
 
 def _draw_rows(has: NDArray[np.bool_], sampling: Sampling, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
@@ -68,7 +84,11 @@ def _draw_rows(has: NDArray[np.bool_], sampling: Sampling, rng: np.random.Genera
     wanted = np.full(n, -1)
     present = np.flatnonzero(has.any(0))
     if len(present):
-        wanted = np.where(rng.random(n) < sampling.defect_share, rng.choice(present, n), -1)
+        share = None  # of each class
+        if sampling.class_balance < 1:
+            share = has.sum(0)[present] ** (1 - sampling.class_balance)
+            share = share / share.sum()
+        wanted = np.where(rng.random(n) < sampling.defect_share, rng.choice(present, n, p=share), -1)
     walk = np.concatenate([rng.permutation(len(has)) for _ in range(-(-n // len(has)))])
     position = walk[np.cumsum(wanted < 0) - 1]  # samples with a wanted class do not advance it
     for k in present:

@@ -1,6 +1,9 @@
-"""Classifiers by name: any backbone of timm with four multilabel outputs."""
+"""Classifiers by name: those of the table, or any backbone of timm, with four multilabel outputs."""
 
 import difflib
+import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -8,6 +11,8 @@ from torch import nn
 from steel.competition import N_CLASSES
 from steel.config import ModelConfig
 from steel.errors import UserError
+from steel.nets.pooling import POOLS, Pooled
+from steel.nets.study_classifiers import cnn_deep_multi, cnn_deep_single, cnn_multi, cnn_single, transfer
 from steel.nets.torchvision_shim import ensure_torchvision_imports
 from steel.nets.weights import downloading, load_encoder
 from steel.tables import choose
@@ -15,9 +20,19 @@ from steel.tables import choose
 ensure_torchvision_imports()
 import timm  # noqa: E402 (after the shim)
 
+# Nets beside those of timm, by name: called as f(pretrained=, **options) or f(**options) -> nn.Module.
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
+    "cnn_single": cnn_single,
+    "cnn_multi": cnn_multi,
+    "cnn_deep_single": cnn_deep_single,
+    "cnn_deep_multi": cnn_deep_multi,
+    "study_resnet50": partial(transfer, "resnet50"),
+    "study_xception": partial(transfer, "legacy_xception"),
+}
+
 
 def classifier(model: ModelConfig, weights: str | None) -> nn.Module:
-    """The timm model `model.net`: (B, 1, H, W) float -> logits (B, 4).
+    """The net `model.net`: (B, 1, H, W) float -> logits (B, 4).
 
     `weights`: imagenet (timm sums the three filters of the first layer into one), a file, or None. Raises UserError for
     an unknown name, an option the net does not know, weights that cannot be had.
@@ -26,15 +41,44 @@ def classifier(model: ModelConfig, weights: str | None) -> nn.Module:
         if weights is not None:
             raise UserError(f"weights: {weights!r} cannot be put into {model.net}; allowed for a net of your own: null")
         return choose({}, model.net, "net")(in_chans=1, num_classes=N_CLASSES, **model.options)
-    if not timm.is_model(model.net):
-        close = difflib.get_close_matches(model.net, timm.list_models(), 5)
-        raise UserError(f"net: timm has no model {model.net!r}; close names: {', '.join(close) or 'none'}")
+    build = _of_table if model.net in CLASSIFIERS else _of_timm
     try:
         with downloading(model.net, weights):
-            fixed: dict[str, Any] = {"pretrained": weights == "imagenet", "in_chans": 1, "num_classes": N_CLASSES}
-            net = timm.create_model(model.net, **fixed, **model.options)
+            net = build(model, weights == "imagenet")
     except (TypeError, RuntimeError, AssertionError) as error:
         raise UserError(f"net {model.net}: refused: {(str(error) or repr(error)).splitlines()[0]}") from None
     if weights not in (None, "imagenet"):
-        load_encoder(net, weights, model.weights_partial)
+        load_encoder(_backbone(net), weights, model.weights_partial)
     return net
+
+
+def _of_table(model: ModelConfig, pretrained: bool) -> nn.Module:
+    builder = CLASSIFIERS[model.net]
+    known = inspect.signature(builder).parameters
+    if "pretrained" in known:
+        return builder(pretrained=pretrained, **model.options)
+    if model.weights is not None:
+        raise UserError(f"weights: {model.weights!r} cannot be put into {model.net}; allowed: null")
+    return builder(**model.options)
+
+
+def _of_timm(model: ModelConfig, pretrained: bool) -> nn.Module:
+    """A timm net; with the option `pool` its last maps are pooled by one of POOLS instead of its own way."""
+    if not timm.is_model(model.net):
+        close = difflib.get_close_matches(model.net, [*timm.list_models(), *CLASSIFIERS], 5)
+        raise UserError(f"net: timm has no model {model.net!r}; close names: {', '.join(close) or 'none'}")
+    fixed: dict[str, Any] = {"pretrained": pretrained, "in_chans": 1}
+    options = dict(model.options)
+    pool = options.pop("pool", None)
+    if pool is None:
+        return timm.create_model(model.net, num_classes=N_CLASSES, **fixed, **options)
+    if pool not in POOLS:
+        raise UserError(f"options: unknown pool {pool!r}; allowed: {', '.join(POOLS)}")
+    dropout = options.pop("drop_rate", 0.0)
+    return Pooled(timm.create_model(model.net, num_classes=0, global_pool="", **fixed, **options), pool, dropout)
+
+
+def _backbone(net: nn.Module) -> nn.Module:
+    """Where a file of pretrained weights belongs."""
+    inner = getattr(getattr(net, "body", net), "backbone", net)
+    return inner if isinstance(inner, nn.Module) else net

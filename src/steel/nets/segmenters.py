@@ -1,7 +1,8 @@
-"""Segmenters by name: the architectures of segmentation_models_pytorch with any of its encoders."""
+"""Segmenters by name: the architectures of segmentation_models_pytorch with any of its encoders, and the study's."""
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from steel.competition import N_CLASSES
 from steel.config import ModelConfig
 from steel.errors import UserError
+from steel.nets.study_segmenters import Fcn, UnetModified, UnetPlain, UnetResidual
 from steel.nets.torchvision_shim import ensure_torchvision_imports
 from steel.nets.weights import downloading, load_encoder
 from steel.tables import choose
@@ -28,6 +30,15 @@ SEGMENTERS: dict[str, Callable[..., nn.Module]] = {
     "MAnet": smp.MAnet,
     "UPerNet": smp.UPerNet,
     "Segformer": smp.Segformer,
+    "DPT": partial(smp.DPT, dynamic_img_size=True),  # transformers of timm that bear any size
+}
+
+# Nets of one piece by name: called as f(**options) -> nn.Module; they have no encoder to choose or to pretrain.
+WITHOUT_ENCODER: dict[str, Callable[..., nn.Module]] = {
+    "fcn": Fcn,
+    "unet_plain": UnetPlain,
+    "unet_modified": UnetModified,
+    "unet_residual": UnetResidual,
 }
 
 
@@ -37,7 +48,9 @@ def segmenter(model: ModelConfig, weights: str | None) -> nn.Module:
     `weights`: imagenet (one input channel gets the sum of the three filters), a file, or None. Raises UserError for an
     unknown name, an option the architecture does not know, a pair that smp refuses, weights that cannot be had.
     """
-    architecture = choose(SEGMENTERS, model.net, "net")
+    if model.net in WITHOUT_ENCODER:
+        return _of_one_piece(model, weights)
+    architecture = choose(SEGMENTERS | WITHOUT_ENCODER, model.net, "net")
     _check_options(model.net, architecture, model.options)
     if not model.encoder.startswith("tu-") and model.encoder not in smp.encoders.get_encoder_names():
         raise UserError(
@@ -60,6 +73,13 @@ def segmenter(model: ModelConfig, weights: str | None) -> nn.Module:
             raise UserError(f"weights: {weights!r} cannot be put into {model.net}, which has no encoder; allowed: null")
         load_encoder(net.get_submodule("encoder"), weights, model.weights_partial)
     return net
+
+
+def _of_one_piece(model: ModelConfig, weights: str | None) -> nn.Module:
+    if weights is not None:
+        raise UserError(f"weights: {weights!r} cannot be put into {model.net}, which has no encoder; allowed: null")
+    _check_options(model.net, WITHOUT_ENCODER[model.net], model.options)
+    return WITHOUT_ENCODER[model.net](**model.options)
 
 
 def _check_options(name: str, architecture: Callable[..., Any], options: dict[str, Any]) -> None:

@@ -1,0 +1,227 @@
+"""One training: net, loss, optimizer and average, and how they advance by an epoch, the same bits every time."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from steel import metrics
+from steel.config import MachineConfig, ModelConfig
+from steel.data.balance import positive_weights
+from steel.data.cache import Strips
+from steel.data.dataset import Crops, Sampling, presence, unpack
+from steel.data.mix import MIXES
+from steel.device import amp_dtype, open_device
+from steel.errors import UserError
+from steel.fit.average import Ema, Swa, update_batch_norm
+from steel.fit.checkpoint import load_checkpoint, save_checkpoint
+from steel.fit.optim import optimizer_for
+from steel.fit.schedules import lr_at, place_of
+from steel.nets.build import Net, build, place
+from steel.nets.losses import Loss, mixed
+from steel.progress import track
+from steel.workers import cores
+
+LOOK_EVERY = 50  # steps between two looks at whether the loss is still a number
+VALIDATION_BATCH = 4  # strips
+
+
+def loss_of(model: ModelConfig, n_images: int, n_positive: Sequence[int]) -> Loss:
+    """The model's loss; class weights by the number of training images, and of these with each class."""
+    weights = None if model.pos_weight is None else positive_weights(model.pos_weight, n_images, n_positive)
+    return mixed(model.loss, weights)
+
+
+def optimizer_of(net: nn.Module, model: ModelConfig) -> torch.optim.Optimizer:
+    """The model's optimizer; what `encoder_lr` 0 freezes is out of it."""
+    lr, options = model.phases[0].lr, model.optimizer_options
+    return optimizer_for(net, model.optimizer, lr, model.weight_decay, model.encoder_lr, options)
+
+
+@dataclass
+class Report:
+    """What one epoch of training gave."""
+
+    loss: float
+    lr: float
+    steps: int
+
+
+class Trainer:
+    """Net, optimizer and moving average of one training, and how they advance by an epoch.
+
+    Every random choice of epoch e is a pure function of (seed, e): samples, augmentation, dropout. A checkpoint after
+    an epoch therefore holds no random state, and a resumed training equals an uninterrupted one.
+    """
+
+    def __init__(
+        self, model: ModelConfig, machine: MachineConfig, strips: Strips, rows: NDArray[np.int64], seed: int
+    ) -> None:
+        self.model, self.machine, self.strips, self.rows, self.seed = model, machine, strips, rows, seed
+        self.device = open_device(machine)
+        torch.manual_seed(seed)
+        self.net = place(build(model), self.device)
+        self.optimizer = optimizer_of(self.net, model)
+        self.loss = loss_of(model, len(rows), (strips.areas[rows] > 0).sum(0).tolist())
+        self.dtype = amp_dtype(model.amp, self.device)
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype is torch.float16)
+        self.average = Swa(self.net) if model.average_epochs else Ema(self.net, model.ema)
+        self.n_epochs = sum(phase.epochs for phase in model.phases)
+
+    def epoch(self, epoch: int, title: str, past: Sequence[float] = ()) -> Report:
+        """Train one epoch (global number from 0); `past`: losses of all epochs before it."""
+        at = place_of(epoch, self.model.phases)
+        past = past[epoch - at.epoch :]
+        loader = self._loader(epoch)
+        n_steps = -(-len(loader) // self.model.accumulate)
+        torch.manual_seed(self.seed * 100_003 + epoch)
+        self.rng = np.random.default_rng([self.seed, epoch, 2])
+        self.net.downscale = at.phase.downscale or self.model.downscale
+        self.net.train()
+        total, lr = torch.zeros((), device=self.device), 0.0
+        for i, (image, bits) in enumerate(track(loader, title, "batches")):
+            step = i // self.model.accumulate
+            n_all, warmup = at.phase.epochs * n_steps, self.model.warmup_steps
+            lr = lr_at(at.epoch * n_steps + step, n_all, at.phase.lr, warmup, self.model.schedule, past)
+            total += self._backward(image, bits)
+            if (i + 1) % self.model.accumulate == 0 or i + 1 == len(loader):
+                self._step(lr)
+            if (i + 1) % LOOK_EVERY == 0 or i + 1 == len(loader):
+                self._check("loss", total, title)
+        if isinstance(self.average, Swa) and epoch >= self.n_epochs - self.model.average_epochs:
+            self._average_epoch(epoch)
+        weights = [value.sum() for value in self.average.values.values() if value.is_floating_point()]
+        self._check("sum of the weights", torch.stack(weights).sum(), title)
+        return Report(float(total) / len(loader), lr, n_steps)
+
+    def _loader(self, epoch: int) -> DataLoader:
+        phase, model = place_of(epoch, self.model.phases).phase, self.model
+        n = phase.samples or len(self.rows)
+        drawn = (model.defect_share, model.augment, self.seed, model.class_balance, model.paste)
+        sampling = Sampling(self.rows, phase.width, n, *drawn)
+        workers = (
+            self.machine.workers
+            if self.machine.workers is not None
+            else 0
+            if self.device.type == "cpu"
+            else min(8, cores())
+        )
+        return DataLoader(
+            Crops(self.strips, sampling, epoch),
+            batch_size=min(phase.batch, n),
+            drop_last=True,  # batch norm dislikes batches of one
+            num_workers=workers,
+            multiprocessing_context="fork" if workers else None,  # shares the memory maps; nothing has to be pickled
+            worker_init_fn=_pin_worker,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _average_epoch(self, epoch: int) -> None:
+        """Take the weights after an epoch into their mean; after the last, the statistics that belong to it."""
+        self.average.update(self.net)
+        if epoch + 1 < self.n_epochs:
+            return
+        net = self._shadow()
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+            update_batch_norm(net, (image.to(self.device).unsqueeze(1) for image, _ in self._loader(epoch)))
+        self.average.values = {name: value.clone() for name, value in net.state_dict().items()}
+
+    def _shadow(self) -> Net:
+        """A net with the averaged weights; with the last ones as long as there is no average."""
+        shadow = place(build(self.model, pretrained=False), self.device)
+        begun = isinstance(self.average, Ema) or self.average.updates
+        shadow.load_state_dict(self.average.values if begun else self.net.state_dict())
+        return shadow.eval()
+
+    def _backward(self, image: Tensor, bits: Tensor) -> Tensor:
+        """Add the gradients of one batch; give its loss."""
+        image, bits = image.to(self.device, non_blocking=True), bits.to(self.device, non_blocking=True)
+        target = unpack(bits, self.net.downscale) if self.model.kind == "segmenter" else presence(bits)
+        image = image.unsqueeze(1)  # (B, 1, H, W)
+        if self.model.mix != "none":
+            image, target = MIXES[self.model.mix](image, target, self.rng)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+            logits = self.net(image, full_size=False)  # (B, 4, H / downscale, W / downscale) or (B, 4)
+        loss = self.loss(logits.float(), target)
+        self.scaler.scale(loss / self.model.accumulate).backward()
+        return loss.detach()
+
+    def _step(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.model.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if isinstance(self.average, Ema):
+            self.average.update(self.net)
+
+    def _check(self, what: str, total: Tensor, title: str) -> None:
+        if not torch.isfinite(total):
+            raise UserError(
+                f"{title}: the {what} is {float(total)}; the last good checkpoint is kept. "
+                f"Lower the learning rate (lr) or clip, or train in fp32 (amp: fp32)"
+            )
+
+    @torch.no_grad()
+    def validate(self, rows: NDArray[np.int64], title: str) -> metrics.Score:
+        """Score of the averaged weights on held-out rows at threshold 0.5, in row order, without padding or repeats.
+
+        For a classifier a class is one pixel: the mean is its accuracy, the positive-only Dice its recall.
+        """
+        shadow = self._shadow()
+        assert self.strips.masks is not None
+        found: list[NDArray[np.int64]] = []
+        for start in track(range(0, len(rows), VALIDATION_BATCH), title, "batches"):
+            part = rows[start : start + VALIDATION_BATCH]
+            image = torch.from_numpy(self.strips.images[part]).to(self.device).unsqueeze(1)  # (B, 1, H, W)
+            bits = torch.from_numpy(self.strips.masks[part]).to(self.device)
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+                pred = shadow(image) > 0
+            true = (unpack(bits) if self.model.kind == "segmenter" else presence(bits)) > 0
+            pixels = [x.flatten(2).sum(2) if x.ndim == 4 else x.long() for x in (pred, true, pred & true)]
+            found.append(torch.stack(pixels).cpu().numpy())
+        pred_px, true_px, overlap_px = np.concatenate(found, axis=1)  # each (n, 4)
+        return metrics.score(pred_px, true_px, overlap_px)
+
+    def save(self, path: Path, key: str, done: int, log: list[dict[str, Any]]) -> None:
+        """Write a checkpoint after `done` epochs."""
+        state = {
+            "key": key,
+            "done": done,
+            "log": json.dumps(log),
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": self.average.values,
+            "updates": self.average.updates,
+        }
+        save_checkpoint(path, state)
+
+    def restore(self, path: Path | None, key: str) -> tuple[int, list[dict[str, Any]]]:
+        """Go back to a checkpoint made under the same key; give the number of epochs done, and their log."""
+        state = load_checkpoint(path, self.device) if path else None
+        if state is None or state["key"] != key:
+            return 0, []
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        for name, value in state["average"].items():
+            self.average.values[name].copy_(value)
+        self.average.updates = state["updates"]
+        return state["done"], json.loads(state["log"])
+
+
+def _pin_worker(_worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,167 @@
+"""What a model's keys do to its training: each has its effect, and a killed training still ends with the same bytes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy
+
+from steel.config import ModelConfig
+from steel.data.cache import open_strips
+from steel.errors import UserError
+from steel.fit import train
+from steel.fit.trainer import Trainer
+from steel.paths import Paths
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+VARIED: dict[str, ModelConfig] = {
+    "mixed": replace(
+        toy.CLASSIFIER,
+        mix="mixup",
+        schedule="plateau",
+        optimizer="rmsprop",
+        average_epochs=2,
+        pos_weight="inverse",
+        rows="defects",
+        augment={"default": "flips", "2": "heavy"},
+    ),
+    "pasted": replace(
+        toy.SEGMENTER,
+        paste=0.5,
+        class_balance=0.5,
+        schedule="one_cycle",
+        optimizer="lion",
+        encoder_lr=0.1,
+        average_epochs=1,
+        phases=[replace(toy.PHASES[0], downscale=2), toy.PHASES[1]],
+    ),
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return toy.fresh(tmp_path)
+
+
+def trainer_of(root: Path, model: ModelConfig, rows: range = range(8)) -> Trainer:
+    strips = open_strips(root / "data/toy/cache", "train")
+    return Trainer(model, toy.solution({}).machine, strips, np.array(rows), seed=1)
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_killed_after_every_epoch_it_ends_with_the_same_bytes(name: str, root: Path, tmp_path: Path) -> None:
+    solution = toy.solution({name: VARIED[name]})
+    whole = toy.weights(toy.run(root, name, solution))
+
+    class Killed(BaseException):
+        pass
+
+    true = Trainer.save
+
+    def save(*args: object) -> None:
+        true(*args)  # type: ignore[arg-type]
+        raise Killed
+
+    other = toy.fresh(tmp_path / "other")
+    for _ in range(3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "save", save)
+            with pytest.raises(Killed):
+                toy.run(other, name, solution)
+    assert toy.weights(toy.run(other, name, solution)) == whole
+
+
+def test_a_frozen_encoder_does_not_learn(root: Path) -> None:
+    trainer = trainer_of(root, replace(toy.SEGMENTER, encoder_lr=0.0))
+    before = {name: value.clone() for name, value in trainer.net.named_parameters()}
+    trainer.epoch(0, "x")
+    moved = {name for name, value in trainer.net.named_parameters() if not value.equal(before[name])}
+    assert moved and not any(name.startswith("body.encoder.") for name in moved)
+
+
+def test_the_encoder_has_its_share_of_the_rate(root: Path) -> None:
+    trainer = trainer_of(root, replace(toy.SEGMENTER, encoder_lr=0.25, schedule="constant", warmup_steps=0))
+    trainer.epoch(0, "x")
+    assert {round(group["lr"], 9) for group in trainer.optimizer.param_groups} == {3e-3, 0.75e-3}
+
+
+def test_a_plateau_lowers_the_rate(root: Path) -> None:
+    model = replace(toy.CLASSIFIER, schedule="plateau", warmup_steps=0, phases=[replace(toy.PHASES[0], epochs=9)])
+    trainer = trainer_of(root, model)
+    assert trainer.epoch(4, "x", past=[1.0, 0.9, 0.8, 0.7]).lr == 3e-3
+    assert trainer.epoch(4, "x", past=[1.0, 2.0, 2.0, 2.0]).lr == 1.5e-3
+    assert trainer.epoch(0, "x", past=[]).lr == 3e-3
+
+
+def test_the_mean_of_the_last_epochs_ships(root: Path) -> None:
+    trainer = trainer_of(root, replace(toy.CLASSIFIER, average_epochs=2))
+    ends = []
+    for epoch in range(4):
+        trainer.epoch(epoch, "x")
+        ends.append({name: value.clone() for name, value in trainer.net.named_parameters()})
+    for name in ends[0]:
+        mean = (ends[2][name] + ends[3][name]) / 2
+        torch.testing.assert_close(trainer.average.values[name], mean, atol=1e-6, rtol=1e-5)
+    statistics = [name for name in trainer.average.values if "running_mean" in name]
+    assert statistics  # computed anew, for the mean of the weights
+    assert any(not trainer.average.values[n].equal(trainer.net.state_dict()[n]) for n in statistics)
+
+
+def test_until_there_is_a_mean_the_last_weights_are_looked_at(root: Path) -> None:
+    trainer = trainer_of(root, replace(toy.CLASSIFIER, average_epochs=1))
+    trainer.epoch(0, "x")
+    shadow = trainer._shadow().state_dict()
+    assert all(value.equal(shadow[name]) for name, value in trainer.net.state_dict().items())
+
+
+def test_a_phase_at_another_size(root: Path) -> None:
+    model = replace(toy.SEGMENTER, phases=[replace(toy.PHASES[0], downscale=2), toy.PHASES[1]])
+    trainer = trainer_of(root, model)
+    trainer.epoch(0, "x")
+    assert trainer.net.downscale == 2
+    trainer.epoch(2, "x")
+    assert trainer.net.downscale == 4
+
+
+def test_class_weights_reach_the_loss(root: Path) -> None:
+    logits, target = torch.zeros(1, 4), torch.tensor([[1.0, 0, 0, 0]])
+    plain = trainer_of(root, toy.CLASSIFIER).loss(logits, target)
+    heavy = trainer_of(root, replace(toy.CLASSIFIER, pos_weight=[3.0, 1, 1, 1])).loss(logits, target)
+    assert float(heavy) == pytest.approx(float(plain) * (3 + 1 + 1 + 1) / 4)
+
+
+def test_only_strips_with_a_defect(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Stop(Exception):
+        pass
+
+    def stop(self: Trainer, *_args: object) -> None:
+        seen.extend(int(row) for row in self.rows)
+        raise Stop
+
+    monkeypatch.setattr(Trainer, "epoch", stop)
+    with pytest.raises(Stop):
+        toy.run(root, "gate", toy.solution({"gate": replace(toy.CLASSIFIER, rows="defects")}))
+    assert seen == [row for row in sorted(toy.SHOWN) if row % 3 != toy.FOLD]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "adamx"}, "models.unet: optimizer: unknown name 'adamx'; allowed: adamw, adam, sgd, "),
+        ({"optimizer_options": {"x": 1}}, "models.unet: optimizer_options: adamw has no option 'x'; allowed: "),
+        ({"schedule": "cos"}, "models.unet: schedule: unknown name 'cos'; allowed: cosine, one_cycle, "),
+        ({"pos_weight": "rare"}, "models.unet: pos_weight: unknown name 'rare'; allowed: inverse, effective"),
+        ({"pos_weight": "inverse", "loss": {"dice": 1.0}}, "models.unet: pos_weight: not used by the loss dice"),
+        ({"augment": {"2": "heavy"}}, "models.unet: augment: {'2': 'heavy'} has no default"),
+    ],
+)
+def test_names_are_checked_before_any_work(change: dict, message: str) -> None:
+    paths = Paths(toy.solution({"unet": replace(toy.SEGMENTER, **change)}))
+    with pytest.raises(UserError) as error:
+        train.check(paths, "unet")
+    assert str(error.value).startswith(message)
