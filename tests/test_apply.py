@@ -136,3 +136,13 @@ def test_weights_newer_than_the_rules_are_refused(
             apply("--images", TEST, "--out", "x.csv")
         assert "runs/tiny/fpn/fold1 was trained anew since the rules were tuned" in capsys.readouterr().err
         assert not Path("x.csv").exists()
+
+
+def test_an_override_of_what_the_run_stored_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = here / "x.csv"
+    apply("--images", TEST, "--out", str(out), "--predict.tta", "[identity]", "--data.name", "other")
+    told = "predict: predict as the run stored it in runs/tiny/decide/solution.json, not as given\n"
+    assert told in capsys.readouterr().out
+    assert out.read_bytes() == Path("submissions/tiny/submission.csv").read_bytes()
+    apply("--images", TEST, "--out", str(out))
+    assert "as the run stored it" not in capsys.readouterr().out

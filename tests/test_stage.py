@@ -134,6 +134,23 @@ def test_a_forced_run_starts_from_the_beginning_and_continues_where_it_was_inter
             with pytest.raises(KeyboardInterrupt):
                 ensure(spec, interrupted, force=True)
     assert found == [False, False, False, True]
+    assert str(look(spec)) == "interrupted (continues where it stopped)"
+    assert look(replace(spec, config={})).kind == "stale"  # another configuration has begun nothing
+
+
+def test_an_interrupted_run_of_another_configuration_leaves_the_old_one_standing(spec: Spec) -> None:
+    spec = replace(spec, partial=spec.folder / "last.pt")
+    run(spec)
+
+    def interrupted() -> dict[Path, str]:
+        (spec.folder / "last.pt").touch()
+        raise KeyboardInterrupt
+
+    other = replace(spec, config={})
+    with pytest.raises(KeyboardInterrupt):
+        ensure(other, interrupted)
+    assert look(spec).kind == "done"
+    assert look(other).kind == "interrupted"
 
 
 def test_a_failure_leaves_record_and_files(spec: Spec) -> None:

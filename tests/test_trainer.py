@@ -74,6 +74,27 @@ def test_killed_after_every_epoch_it_ends_with_the_same_bytes(name: str, root: P
     assert toy.weights(toy.run(other, name, solution)) == whole
 
 
+def test_a_training_continued_on_another_footing_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    true = Trainer.save
+
+    def stop(*args: object) -> None:
+        true(*args)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    def go_on(threads: int) -> None:
+        solution = toy.solution({"gate": toy.CLASSIFIER})
+        toy.run(root, "gate", replace(solution, machine=replace(solution.machine, threads=threads)))
+
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Trainer, "save", stop)
+            go_on(threads=1)
+    go_on(threads=2)
+    found = [line for line in capsys.readouterr().out.splitlines() if " continues after " in line]
+    name = f"train gate fold {toy.FOLD}: continues after epoch"
+    assert found == [f"{name} 1 of 4", f"{name} 2 of 4, on another footing than it began (threads: 1 -> 2)"]
+
+
 def test_a_frozen_encoder_does_not_learn(root: Path) -> None:
     trainer = trainer_of(root, replace(toy.SEGMENTER, encoder_lr=0.0))
     before = {name: value.clone() for name, value in trainer.net.named_parameters()}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from steel.errors import UserError
 from steel.workers import Workers, each
 
 SLEEPY = """
@@ -83,6 +84,21 @@ def test_the_first_error_ends_the_others() -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         each(wait_or_fail, [(Path("nowhere"),), (None,)], 2)
     assert time.monotonic() - begin < 30
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_what_is_refused_does_not_stop_the_others(n: int, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a", "bad", "c")]
+    faults = each(make_unless_bad, [(path,) for path in paths], n)
+    assert [str(fault) for fault in faults] == ["bad is not to be had"]
+    assert [path.exists() for path in paths] == [True, False, True]
+
+
+def make_unless_bad(path: Path) -> None:
+    """Make a folder; refuse one name."""
+    if path.name == "bad":
+        raise UserError("bad is not to be had")
+    path.mkdir()
 
 
 def wait_or_fail(path: Path | None) -> None:

@@ -1,6 +1,7 @@
 """Progress of long loops: a bar on a terminal, plain lines elsewhere."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -8,6 +9,8 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from steel.workers import is_worker
+
+tqdm.set_lock(threading.RLock())  # its own is shared by processes: a killed one leaves it behind, with a warning
 
 T = TypeVar("T")
 LINE_EVERY_S = 15.0

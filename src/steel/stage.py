@@ -101,8 +101,7 @@ def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False)
             begun.unlink()  # killed after its record was written: that run did finish
         if force and spec.partial is not None and not (begun.exists() and record_path.exists()):
             files.remove(spec.partial)  # from the start again; but a forced run that was interrupted continues
-        if not begun.exists():  # of several failed runs the first counts: what is older than it stands untouched
-            begun.touch()
+        _begin(begun, spec.key)
         outputs = make()
         sizes = {str(path): path.stat().st_size if path.is_file() else None for path in outputs}
         record = {"stage": spec.name, **spec.parts(), "sizes": sizes}
@@ -152,6 +151,8 @@ def _look_unlocked(spec: Spec) -> State:
     record = files.read_json(path)
     begun = spec.folder / BEGUN
     unfinished = begun.exists() and begun.stat().st_mtime_ns > path.stat().st_mtime_ns
+    if unfinished and spec.partial is not None and spec.partial.exists() and begun.read_text() == spec.key:
+        return State("interrupted", "continues where it stopped")  # it was forced
     for output, size in record["sizes"].items():
         if _changed(Path(output), size, record["outputs"][output]):
             return State("stale", f"{output} is gone or was changed")
@@ -171,6 +172,17 @@ def _look_unlocked(spec: Spec) -> State:
         return State("done")
     kept = spec.keep or (spec.keep_env and record["code"] == now["code"])
     return State("kept" if kept else "stale", " and ".join(why))
+
+
+def _begin(begun: Path, key: str) -> None:
+    """Mark that a run under `key` has begun; of several failed ones the first moment counts, and the last key.
+
+    What is older than the mark stands untouched.
+    """
+    times = (begun.stat().st_atime_ns, begun.stat().st_mtime_ns) if begun.exists() else None
+    begun.write_text(key)
+    if times:
+        os.utime(begun, ns=times)
 
 
 def _changed(path: Path, size: int | None, recorded_digest: str) -> bool:

@@ -82,7 +82,11 @@ def train(c: Context) -> None:
             from steel.fit import train as room
 
             room.check(c.paths, name)
-    each(_train, [(c.paths, name, k, c.options.force) for name, k in jobs], for_training(c.solution).jobs or 1)
+    trainings = [(c.paths, name, k, c.options.force, len(jobs) > 1) for name, k in jobs]
+    faults = each(_train, trainings, for_training(c.solution).jobs or 1)
+    if faults:
+        others = f" ({len(faults)} of {len(jobs)} trainings failed, see above)" if len(faults) > 1 else ""
+        raise UserError(f"{faults[0]}{others}")
 
 
 def oof(c: Context) -> None:
@@ -155,10 +159,15 @@ def status(c: Context) -> None:
         say(f"{spec.name:<28} {stage.look(spec)}")
 
 
-def _train(paths: Paths, name: str, fold: int, force: bool) -> None:
+def _train(paths: Paths, name: str, fold: int, force: bool, one_of_many: bool) -> None:
     from steel import specs
 
-    stage.ensure(specs.of_training(paths, name, fold), partial(_make_weights, paths, name, fold), force)
+    try:
+        stage.ensure(specs.of_training(paths, name, fold), partial(_make_weights, paths, name, fold), force)
+    except UserError as error:
+        if one_of_many:  # the others go on for long: it is told now, and again at the end
+            say(f"train {name} fold {fold}: failed: {error}")
+        raise
 
 
 def _make_weights(paths: Paths, name: str, fold: int) -> dict[Path, str]:

@@ -6,8 +6,11 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
+
+from steel.errors import UserError
 
 T = TypeVar("T")
 
@@ -44,15 +47,25 @@ class Workers(ProcessPoolExecutor):
         self.shutdown(wait=True, cancel_futures=True)
 
 
-def each(call: Callable[..., object], arguments: Sequence[tuple[Any, ...]], n: int) -> None:
-    """Make a call for each tuple of arguments, `n` at once in processes of their own; the first error ends them all."""
+def each(call: Callable[..., object], arguments: Sequence[tuple[Any, ...]], n: int) -> list[UserError]:
+    """Make a call for each tuple of arguments, `n` at once in processes of their own; give the UserErrors among them.
+
+    One that is refused does not stop the others: hours of work may hang on them. Any other error ends them all.
+    """
     if n < 2 or len(arguments) < 2:
-        for one in arguments:
-            call(*one)
-        return
+        results = [partial(call, *one) for one in arguments]
+        return [error for result in results if (error := _error_of(result)) is not None]
     with Workers(min(n, len(arguments))) as pool:
-        for done in as_completed([pool.submit(call, *one) for one in arguments]):
-            done.result()
+        futures = as_completed([pool.submit(call, *one) for one in arguments])
+        return [error for future in futures if (error := _error_of(future.result)) is not None]
+
+
+def _error_of(result: Callable[[], object]) -> UserError | None:
+    try:
+        result()
+    except UserError as error:
+        return error
+    return None
 
 
 def is_worker() -> bool:

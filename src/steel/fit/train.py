@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from steel.data.augment import augmenter
 from steel.data.cache import open_strips
 from steel.data.folds import fold_of
 from steel.device import amp_dtype, for_training, open_device
-from steel.errors import UserError
+from steel.errors import UserError, shorten
 from steel.fit.checkpoint import save_weights
 from steel.fit.schedules import lr_at
 from steel.fit.trainer import Trainer, loss_of, optimizer_of
 from steel.nets.build import build
 from steel.paths import Paths
 from steel.progress import say, track
+from steel.stage import Spec, source_digest
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -49,7 +51,8 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     done, log = trainer.restore(job.partial, job.key)
     n_epochs = sum(phase.epochs for phase in model.phases)
     if done:
-        say(f"{job.name}: continues after epoch {done} of {n_epochs}")
+        say(f"{job.name}: continues after epoch {done} of {n_epochs}{_changed(trainer.origin, job)}")
+    trainer.origin = _origin(job)
     with _events(job.folder / "events", done) as events:
         for epoch in track(range(done, n_epochs), job.name, "epochs", n_epochs, done):
             look = (epoch + 1) % model.validate_every == 0 or epoch + 1 == n_epochs
@@ -62,6 +65,18 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     files.write_json(job.folder / "config.json", job.config)
     files.write_json(job.folder / "env.json", job.env)
     return {job.folder / "weights.safetensors": files.sha256(job.folder / "weights.safetensors")}
+
+
+def _origin(job: Spec) -> dict[str, str]:
+    """What a training runs on, beside what it is made from."""
+    return {"code": source_digest(job.code), **job.env}
+
+
+def _changed(before: Mapping[str, str], job: Spec) -> str:
+    """A warning if a training is continued on another footing: it ends with other bits than an undisturbed one."""
+    now = _origin(job)
+    found = [f"{key}: {before[key]} -> {now[key]}" for key in before.keys() & now if before[key] != now[key]]
+    return f", on another footing than it began ({shorten(sorted(found))})" if found else ""
 
 
 def _run_epoch(

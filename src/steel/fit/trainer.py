@@ -74,6 +74,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype is torch.float16)
         self.average = Swa(self.net) if model.average_epochs else Ema(self.net, model.ema)
         self.n_epochs = sum(phase.epochs for phase in model.phases)
+        self.origin: dict[str, str] = {}  # code and environment that checkpoints were made by
 
     def epoch(self, epoch: int, title: str, past: Sequence[float] = ()) -> Report:
         """Train one epoch (global number from 0); `past`: losses of all epochs before it."""
@@ -198,6 +199,7 @@ class Trainer:
             "key": key,
             "done": done,
             "log": json.dumps(log),
+            "origin": json.dumps(self.origin),
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -217,6 +219,7 @@ class Trainer:
         for name, value in state["average"].items():
             self.average.values[name].copy_(value)
         self.average.updates = state["updates"]
+        self.origin = json.loads(state["origin"])
         return state["done"], json.loads(state["log"])
 
 

@@ -23,6 +23,8 @@ from steel.progress import say, track
 from steel.report.overlay import outline
 from steel.stage import RECORD, recorded
 
+STORED = ("models", "split", "predict", "decide")  # parts of a solution that an override cannot change any more
+
 
 def run(paths: Paths, options: Options) -> None:
     """Predict every strip of a folder with all folds, views and rules of the run; write the submission form."""
@@ -34,6 +36,8 @@ def run(paths: Paths, options: Options) -> None:
         raise UserError(f"--overlay {options.overlay} is the folder of the strips; pictures want one of their own")
     image_ids = list_images(images)
     solution, decision = _finished(paths)
+    if differing := [key for key in STORED if getattr(solution, key) != getattr(paths.solution, key)]:
+        say(f"predict: {', '.join(differing)} as the run stored it in {paths.decide / 'solution.json'}, not as given")
     predictors = {name: Predictor.load(Paths(solution), name, decision.folds) for name in solution.models}
     pictures = _picture_names(image_ids)
     rows: list[list[str]] = []

@@ -33,7 +33,9 @@ def score_files(truth: Path, submission: Path, images: Path | None) -> metrics.S
     if not image_ids:
         raise UserError(f"{submission}: no rows: expected at least one image")
     _check_complete(submission, predicted, image_ids)
-    labels = read_labels(truth, image_ids if images is None else None)
+    if images is None:
+        _check_labelled(truth, submission, image_ids)
+    labels = read_labels(truth, None)
     masks = {(i, k): text for i, k, text in zip(labels.image_id, labels.class_id, labels.rle, strict=True)}
     return metrics.score(*_counts(image_ids, _by_pair(predicted.rows), masks))
 
@@ -63,6 +65,16 @@ def _check_complete(path: Path, file: MaskFile, image_ids: list[str]) -> None:
         missing = [i for i in image_ids if i not in given]
     if missing:
         raise UserError(f"{path}: no row for {shorten(missing)}: expected each of the {len(image_ids)} images")
+
+
+def _check_labelled(truth: Path, submission: Path, image_ids: list[str]) -> None:
+    """Raise UserError if labelled images are not in the submission: their score would be left out in silence."""
+    labelled = {row.image_id for row in read_masks(truth).rows}
+    if missing := sorted(labelled - set(image_ids)):
+        raise UserError(
+            f"{submission} has no row for {shorten(missing)}, labelled in {truth}: "
+            "expected every labelled image, or the images to score as --images"
+        )
 
 
 def _by_pair(rows: list[MaskRow]) -> dict[tuple[str, int], str]:
