@@ -91,3 +91,13 @@ def test_a_lost_manifest_is_made_again(copied: Paths, capsys: pytest.CaptureFixt
     tiny.run("submit")
     assert "submit: stale (submissions/tiny/manifest.json is gone or was changed)" in capsys.readouterr().out
     assert (copied.submission / "manifest.json").exists()
+
+
+def test_it_says_how_many_strips_show_a_defect(copied: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    submit.make(copied, FOLDS)
+    rows = pd.read_csv("submissions/tiny/submission.csv", keep_default_na=False)
+    shown = rows[rows.EncodedPixels != ""].ImageId_ClassId.str.rsplit("_", n=1).str[0].nunique()
+    assert f"submit: 6 strips, {shown or 'none'} with a defect shown\n" in capsys.readouterr().out
+    set_rules(copied, Rule(255, 409_601, 1.0))
+    submit.make(copied, FOLDS)
+    assert "submit: 6 strips, none with a defect shown\n" in capsys.readouterr().out

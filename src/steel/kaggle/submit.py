@@ -18,7 +18,7 @@ from steel.errors import UserError
 from steel.infer.store import open_store
 from steel.kaggle.submission import check_submission, write_submission
 from steel.paths import Paths
-from steel.progress import track
+from steel.progress import say, track
 from steel.stage import Spec, recorded, source_digest
 
 CODE = ("kaggle/submit", "kaggle/submission", "decide", "infer/store", "rle")
@@ -49,6 +49,8 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     with files.atomic(target) as temporary:
         write_submission(temporary, image_ids, rows)
         check_submission(temporary, image_ids)
+    shown = sum(any(row) for row in rows)
+    say(f"submit: {len(image_ids)} strips, {shown or 'none'} with a defect shown")
     manifest = paths.submission / "manifest.json"
     files.write_json(manifest, _manifest(paths, folds, target))
     return {path: files.sha256(path) for path in (target, manifest)}

@@ -122,7 +122,10 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         value = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"weights: {path} cannot be read: {(str(error) or repr(error)).splitlines()[0]}") from None
+        told = (str(error) or repr(error)).splitlines()[0]
+        # torch's own advice for a pickle of other things is to load it unsafely
+        reason = "it is no file of tensors alone" if isinstance(error, pickle.UnpicklingError) else told
+        raise UserError(f"weights: {path} cannot be read: {reason}") from None
     if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
         raise UserError(f"weights: {path} does not hold a table of tensors")
     return value
