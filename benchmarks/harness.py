@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,36 @@ def compare(ours: Callable[[], object], reference: Callable[[], object], n: int)
         reference_iqr_s=_iqr(reference_s),
         ratio=statistics.median(b / a for a, b in zip(ours_s, reference_s, strict=True)),
     )
+
+
+def training_step(
+    model: dict[str, Any], threads: int | None, batch: int, shape: tuple[int, int]
+) -> Callable[[], float]:
+    """A step of the kit's trainer on one random batch of `shape` (height, width): gives its loss.
+
+    `model`: keys of a ModelConfig; `threads`: of torch, None for one per core.
+    """
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    from steel.config import MachineConfig, ModelConfig, Phase
+    from steel.data.cache import AREAS, Strips
+    from steel.fit.trainer import Trainer
+
+    strips = Strips(pd.DataFrame(0, index=range(batch), columns=AREAS), np.zeros((batch, *shape), np.uint8), None)
+    config = ModelConfig(phases=[Phase(epochs=1, width=shape[1], batch=batch)], **model)
+    trainer = Trainer(config, MachineConfig(threads=threads), strips, np.arange(batch), seed=0)
+    trainer.net.train()
+    image = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8)
+    bits = (torch.rand(batch, *shape) < 0.05).to(torch.uint8)
+
+    def step() -> float:
+        loss = trainer._backward(image, bits)
+        trainer._step(1e-3)
+        return float(loss)
+
+    return step
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

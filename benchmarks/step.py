@@ -18,46 +18,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import torch
-from harness import machine, table
+from harness import machine, table, training_step
 
-from steel.config import MachineConfig, ModelConfig, Phase
+from steel.config import MachineConfig
 from steel.device import amp_dtype, open_device
 
 NETS = {"resnet18-Unet": ("Unet", "resnet18"), "efficientnet-b0-FPN": ("FPN", "efficientnet-b0")}
 SHAPE = (256, 512)
 SIDES = ("ours", "reference", "ours in bf16")
 Times = tuple[float, float]  # wall clock and CPU time of all threads, s
-N_STRIPS = 8  # of the ones that the trainer wants to see
 
 
-def ours(net: str, encoder: str, batch: int, amp: Literal["auto", "bf16"], threads: int | None) -> Callable[[], object]:
-    """A step of the trainer."""
-    import numpy as np
-    import pandas as pd
-
-    from steel.data.cache import AREAS, Strips
-    from steel.fit.trainer import Trainer
-
-    strips = Strips(pd.DataFrame(0, index=range(N_STRIPS), columns=AREAS), np.zeros((N_STRIPS, *SHAPE), np.uint8), None)
-    phases = [Phase(epochs=1, width=SHAPE[1], batch=batch)]
-    model = ModelConfig(net=net, encoder=encoder, amp=amp, phases=phases)
-    trainer = Trainer(model, MachineConfig(threads=threads), strips, np.arange(N_STRIPS), seed=0)
-    trainer.net.train()
-    image = torch.randint(0, 256, (batch, *SHAPE), dtype=torch.uint8)
-    bits = (torch.rand(batch, *SHAPE) < 0.05).to(torch.uint8)
-
-    def step() -> float:
-        loss = trainer._backward(image, bits)
-        trainer._step(1e-3)
-        return float(loss.detach())
-
-    return step
-
-
-def reference(net: str, encoder: str, batch: int) -> Callable[[], object]:
+def reference(net: str, encoder: str, batch: int) -> Callable[[], float]:
     """A step as in the tutorials."""
     from steel.nets.torchvision_shim import ensure_torchvision_imports
 
@@ -89,7 +63,8 @@ def run_side(side: str, name: str, batch: int, steps: int, threads: int | None) 
         torch.set_num_threads(threads or os.cpu_count() or 1)
         step = reference(net, encoder, batch)
     else:
-        step = ours(net, encoder, batch, "auto" if side == "ours" else "bf16", threads)
+        amp = "auto" if side == "ours" else "bf16"
+        step = training_step({"net": net, "encoder": encoder, "amp": amp}, threads, batch, SHAPE)
     times = []
     for _ in range(steps + 1):
         wall, cpu = time.perf_counter(), time.process_time()

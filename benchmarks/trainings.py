@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from harness import machine, table
+from harness import machine, table, training_step
 
 from steel.workers import Workers, cores
 
@@ -42,28 +42,8 @@ NETS: dict[str, dict[str, Any]] = {
 
 @cache
 def stepper(name: str, threads: int) -> Callable[[], float]:
-    """Worker: a training and its step, made once."""
-    import numpy as np
-    import pandas as pd
-    import torch
-
-    from steel.config import MachineConfig, ModelConfig, Phase
-    from steel.data.cache import AREAS, Strips
-    from steel.fit.trainer import Trainer
-
-    strips = Strips(pd.DataFrame(0, index=range(BATCH), columns=AREAS), np.zeros((BATCH, *SHAPE), np.uint8), None)
-    model = ModelConfig(phases=[Phase(epochs=1, width=SHAPE[1], batch=BATCH)], **NETS[name])
-    trainer = Trainer(model, MachineConfig("cpu", threads=threads), strips, np.arange(BATCH), seed=0)
-    trainer.net.train()
-    image = torch.randint(0, 256, (BATCH, *SHAPE), dtype=torch.uint8)
-    bits = (torch.rand(BATCH, *SHAPE) < 0.05).to(torch.uint8)
-
-    def step() -> float:
-        loss = trainer._backward(image, bits)
-        trainer._step(1e-3)
-        return float(loss)
-
-    return step
+    """Worker: the step of a training, made once."""
+    return training_step(NETS[name], threads, BATCH, SHAPE)
 
 
 def train(name: str, threads: int, steps: int) -> float:

@@ -31,14 +31,6 @@ def here(finished: Path) -> Iterator[Path]:
         yield finished
 
 
-@pytest.fixture
-def copied(finished: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of the finished run, to change: as the working directory."""
-    tiny.copy(finished, tmp_path)
-    with tiny.within(tmp_path):
-        yield tmp_path
-
-
 def states(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, str]:
     """What `steel status` says: the state by name."""
     capsys.readouterr()

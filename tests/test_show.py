@@ -29,6 +29,7 @@ def test_a_sheet_of_an_augmentation(capsys: pytest.CaptureFixture[str]) -> None:
         ("augment tiny.yaml --out sheet.jpg", "--out: sheet.jpg is not a PNG; allowed: a name that ends in .png"),
         ("augment tiny.yaml --data.name other", "show needs the cache data/other/cache, which is missing: run `st"),
         ("augment tiny.yaml --versions 0", "sheet: 5 strips and 0 versions; allowed: at least one of each"),
+        ("augment tiny.yaml --seed -4", "--seed: -4 is out of range; allowed: >= 0"),
         ("nets tiny.yaml", "argument what: invalid choice: 'nets'"),
         ("augment tiny.yaml --recipee x", "unknown option --recipee"),
     ],

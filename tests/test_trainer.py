@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import toy
 
 from steel.config import ModelConfig
-from steel.data.cache import open_strips
+from steel.data.cache import AREAS, open_strips
 from steel.errors import UserError
 from steel.fit import train
 from steel.fit.trainer import Trainer
@@ -168,6 +169,15 @@ def test_only_strips_with_a_defect(root: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(Stop):
         toy.run(root, "gate", toy.solution({"gate": replace(toy.CLASSIFIER, rows="defects")}))
     assert seen == [row for row in sorted(toy.SHOWN) if row % 3 != toy.FOLD]
+
+
+def test_defect_strips_there_are_none_of(root: Path) -> None:
+    index = root / "data/toy/cache/train.csv"
+    frame = pd.read_csv(index)
+    frame[AREAS] = 0
+    frame.to_csv(index, index=False)
+    with pytest.raises(UserError, match=r"models\.gate\.rows: defects leaves no strip to train on beside fold 1; all"):
+        toy.run(root, "gate", toy.solution({"gate": replace(toy.CLASSIFIER, rows="defects")}))
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def _show(args: list[str]) -> None:
     from steel.report import show
 
     recipe = found.recipe or next(iter(solution.models.values())).augment
-    show.augmentation(Paths(solution), recipe, found.versions, max(found.seed, 0), found.out)
+    show.augmentation(Paths(solution), recipe, found.versions, found.seed, found.out)
 
 
 # Commands beside the stages.

@@ -253,15 +253,13 @@ def _check_model(where: str, model: ModelConfig) -> None:
     if model.mix != "none" and model.kind != "classifier":
         raise UserError(f"{where}.mix: {model.mix!r} mixes labels, which a segmenter has not; allowed: none")
     _within(f"{where}.encoder_lr", model.encoder_lr, 0)
-    n_epochs = sum(phase.epochs for phase in model.phases)
-    _within(f"{where}.average_epochs", model.average_epochs, 0, n_epochs)
+    _within(f"{where}.average_epochs", model.average_epochs, 0, sum(phase.epochs for phase in model.phases))
     for key, low in (("weight_decay", 0), ("warmup_steps", 0), ("accumulate", 1), ("validate_every", 1), ("seed", 0)):
         _within(f"{where}.{key}", getattr(model, key), low)
     if not 0 <= model.ema < 1:
         raise UserError(f"{where}.ema: {model.ema} is out of range; allowed: 0 <= ema < 1")
     _positive(f"{where}.clip", model.clip)
-    if model.downscale not in (1, 2, 4):
-        raise UserError(f"{where}.downscale: {model.downscale} is not allowed; allowed: 1, 2, 4")
+    _check_downscale(where, model.downscale)
     if not model.loss:
         raise UserError(f"{where}.loss: at least one loss is needed, as in {{bce: 1.0}}")
     for name, weight in model.loss.items():
@@ -280,6 +278,12 @@ def _check_phase(where: str, phase: Phase) -> None:
         raise UserError(f"{where}.width: {phase.width} is not a multiple of 32; allowed: 32, 64, ... {WIDTH}")
     _positive(f"{where}.lr", phase.lr)
     _within(f"{where}.samples", phase.samples, 1)
+    _check_downscale(where, phase.downscale)
+
+
+def _check_downscale(where: str, value: int | None) -> None:
+    if value not in (None, 1, 2, 4):
+        raise UserError(f"{where}.downscale: {value} is not allowed; allowed: 1, 2, 4")
 
 
 def _within(key: str, value: float | None, low: float, high: float = math.inf) -> None:

@@ -47,6 +47,10 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     strips = open_strips(paths.cache, "train")
     held = fold_of(paths.folds, strips.image_ids) == fold
     rows = np.flatnonzero(~held & (strips.areas.any(1) if model.rows == "defects" else True))
+    if not len(rows):
+        raise UserError(
+            f"models.{name}.rows: {model.rows} leaves no strip to train on beside fold {fold}; allowed: all"
+        )
     trainer = Trainer(model, machine, strips, rows, seed=model.seed * 100 + fold)
     done, log = trainer.restore(job.partial, job.key)
     n_epochs = sum(phase.epochs for phase in model.phases)

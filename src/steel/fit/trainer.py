@@ -74,6 +74,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype is torch.float16)
         self.average = Swa(self.net) if model.average_epochs else Ema(self.net, model.ema)
         self.n_epochs = sum(phase.epochs for phase in model.phases)
+        self.rng = np.random.default_rng([seed, 0, 2])  # of mixtures; each epoch has its own
         self.origin: dict[str, str] = {}  # code and environment that checkpoints were made by
 
     def epoch(self, epoch: int, title: str, past: Sequence[float] = ()) -> Report:
@@ -105,8 +106,16 @@ class Trainer:
     def _loader(self, epoch: int) -> DataLoader:
         phase, model = place_of(epoch, self.model.phases).phase, self.model
         n = phase.samples or len(self.rows)
-        drawn = (model.defect_share, model.augment, self.seed, model.class_balance, model.paste)
-        sampling = Sampling(self.rows, phase.width, n, *drawn)
+        sampling = Sampling(
+            self.rows,
+            phase.width,
+            n_samples=n,
+            defect_share=model.defect_share,
+            augment=model.augment,
+            seed=self.seed,
+            class_balance=model.class_balance,
+            paste=model.paste,
+        )
         workers = (
             self.machine.workers
             if self.machine.workers is not None

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from steel.competition import N_CLASSES
 
@@ -55,17 +56,17 @@ def _pair(n_in: int, n_out: int) -> nn.Sequential:
     return nn.Sequential(*convs)
 
 
-class UnetPlain(nn.Module):
-    """U-Net with five levels, transposed convolutions on the way up, no normalisation (600,612 parameters)."""
+class _Unet(nn.Module):
+    """Levels down with 2 x 2 pooling between, and up again with the maps of each level beside.
 
-    def __init__(self) -> None:
-        super().__init__()
-        down, up = (8, 16, 32, 64, 64, 128), (64, 32, 32, 16, 8)
-        self.down = nn.ModuleList([_pair(a, b) for a, b in pairwise((1, *down))])
-        self.pool = nn.MaxPool2d(2)
-        self.rise = nn.ModuleList([nn.ConvTranspose2d(a, b, 2, 2) for a, b in pairwise((128, *up))])
-        self.up = nn.ModuleList([_pair(b + skip, b) for b, skip in zip(up, down[-2::-1], strict=True)])
-        self.head = nn.Conv2d(up[-1], N_CLASSES, 1)
+    A subclass sets `down` (one level more than `up`), `rise` (what doubles the size before each level of `up`), `up`
+    and `head`.
+    """
+
+    down: nn.ModuleList
+    rise: nn.ModuleList
+    up: nn.ModuleList
+    head: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch."""
@@ -73,18 +74,30 @@ class UnetPlain(nn.Module):
         for level in self.down[:-1]:
             x = level(x)
             skips.append(x)
-            x = self.pool(x)
+            x = F.max_pool2d(x, 2)
         x = self.down[-1](x)
         for rise, level, skip in zip(self.rise, self.up, reversed(skips), strict=True):
             x = level(torch.cat([rise(x), skip], 1))
         return self.head(x)
 
 
+class UnetPlain(_Unet):
+    """U-Net with five levels, transposed convolutions on the way up, no normalisation (600,612 parameters)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        down, up = (8, 16, 32, 64, 64, 128), (64, 32, 32, 16, 8)
+        self.down = nn.ModuleList([_pair(a, b) for a, b in pairwise((1, *down))])
+        self.rise = nn.ModuleList([nn.ConvTranspose2d(a, b, 2, 2) for a, b in pairwise((128, *up))])
+        self.up = nn.ModuleList([_pair(b + skip, b) for b, skip in zip(up, down[-2::-1], strict=True)])
+        self.head = nn.Conv2d(up[-1], N_CLASSES, 1)
+
+
 def _leaky(conv: nn.Module, n: int) -> list[nn.Module]:
     return [conv, nn.LeakyReLU(0.01), nn.BatchNorm2d(n)]
 
 
-class UnetModified(nn.Module):
+class UnetModified(_Unet):
     """U-Net with LeakyReLU, batch norm, dropout and nearest up-sampling (492,492 parameters with `filters` 8)."""
 
     def __init__(self, filters: int = 8, dropout: float = 0.2) -> None:
@@ -97,22 +110,9 @@ class UnetModified(nn.Module):
             return nn.Sequential(*first, *layers)
 
         self.down = nn.ModuleList([level(1 if i == 0 else n[i - 1], i, nn.Conv2d) for i in range(5)])
-        self.pool = nn.MaxPool2d(2)
-        self.rise = nn.Upsample(scale_factor=2)
+        self.rise = nn.ModuleList([nn.Upsample(scale_factor=2) for _ in range(4)])
         self.up = nn.ModuleList([level(n[i + 1] + n[i], i, nn.ConvTranspose2d) for i in (3, 2, 1, 0)])
         self.head = nn.Conv2d(n[0], N_CLASSES, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch."""
-        skips = []
-        for level in self.down[:-1]:
-            x = level(x)
-            skips.append(x)
-            x = self.pool(x)
-        x = self.down[-1](x)
-        for level, skip in zip(self.up, reversed(skips), strict=True):
-            x = level(torch.cat([self.rise(x), skip], 1))
-        return self.head(x)
 
 
 def _pre(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:

@@ -18,11 +18,16 @@ CROP_PX = 448
 
 
 def augmentation(paths: Paths, recipe: str | Mapping[str, str], n: int, seed: int, out: Path) -> None:
-    """Write a sheet of a recipe as PNG: a crop around a defect of each class and a clean one, each in `n` versions."""
+    """Write a sheet of a recipe as PNG: a crop around a defect of each class and a clean one, each in `n` versions.
+
+    `n` >= 1, `seed` >= 0; what is out of range, an unknown recipe or a missing cache is a UserError.
+    """
     if not paths.cache.exists():
         raise UserError(f"show needs the cache {paths.cache}, which is missing: run `steel prepare CONFIG` first")
     if out.suffix != ".png":
         raise UserError(f"--out: {out} is not a PNG; allowed: a name that ends in .png")
+    if seed < 0:
+        raise UserError(f"--seed: {seed} is out of range; allowed: >= 0")
     strips = open_strips(paths.cache, "train")
     picture = sheet(*_crops(strips, np.random.default_rng(seed)), recipe, n, seed)
     with files.atomic(out) as temporary:
