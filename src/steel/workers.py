@@ -41,10 +41,17 @@ class Workers(ProcessPoolExecutor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            for child in multiprocessing.active_children():
-                child.kill()
-        self.shutdown(wait=True, cancel_futures=True)
+        if kind is None:
+            self.shutdown(wait=True, cancel_futures=True)
+            return
+        # What has not begun is dropped before the processes end: told of their end first, the pool's own thread would
+        # stumble over calls that are cancelled already, and print a traceback.
+        self.shutdown(wait=False, cancel_futures=True)
+        children = multiprocessing.active_children()
+        for child in children:
+            child.kill()
+        for child in children:
+            child.join()
 
 
 def each(call: Callable[..., object], arguments: Sequence[tuple[Any, ...]], n: int) -> list[UserError]:
