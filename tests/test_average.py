@@ -1,6 +1,7 @@
 """Averages of weights against plain loops and numpy, batch-norm statistics against one big batch and torch's own."""
 
 import copy
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from steel.errors import UserError
-from steel.fit.average import Average, Ema, Swa, keep, mean_of, update_batch_norm
+from steel.fit.average import Average, Best, Ema, Swa, keep, mean_of, update_batch_norm
 
 
 def small_net() -> nn.Sequential:
@@ -135,6 +136,22 @@ def test_states_that_do_not_fit_are_named() -> None:
     states = [{"a": torch.zeros(2), "b": torch.zeros(1)}, {"a": torch.zeros(3), "c": torch.zeros(1)}]
     with pytest.raises(UserError, match="weights 1 differ from weights 0 in a, b, c;"):
         mean_of(states)
+
+
+def test_the_best_epochs_are_averaged() -> None:
+    best = Best(2)
+    for score, weight in ((0.5, 1.0), (0.9, 2.0), (math.nan, 3.0), (0.7, 4.0), (0.6, 5.0)):
+        best.offer(score, {"w": torch.tensor([weight])})
+        assert len(best.states) <= 2
+    assert list(best.states) == [1, 3]
+    assert best.mean()["w"].tolist() == [3.0]
+
+
+def test_what_is_kept_of_an_epoch_does_not_follow_the_weights() -> None:
+    best, value = Best(1), torch.tensor([1.0])
+    best.offer(0.5, {"w": value})
+    value.fill_(7.0)
+    assert best.mean()["w"].tolist() == [1.0]
 
 
 def strips(*lengths: int) -> list[Tensor]:

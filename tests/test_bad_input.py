@@ -18,7 +18,10 @@ from tiny import RAW
         ("train --models.gate.net resnet19", "models.gate: "),
         ("train --models.gate.loss {dise: 1}", "models.gate: loss: unknown name 'dise'; allowed: bce, "),
         ("train --models.fpn.augment none_", "models.fpn: augment: unknown name 'none_'; allowed: none, flips, "),
-        ("train --models.fpn.options {x: 1}", "models.fpn: options: FPN has no option 'x'; allowed: encoder_name, "),
+        (
+            "train --models.fpn.options {x: 1}",
+            "models.fpn: net FPN on encoder tu-test_resnet: refused: ResNet.__init__",
+        ),
         ("train --models.gate.weights w.pt", "models.gate: weights: no file w.pt"),
         ("folds --split.n_folds 2", "folds/tiny.csv has 3 folds, split.n_folds is 2; `steel folds CONFIG --force` ov"),
         ("folds --split.seed 5", "folds/tiny.csv was made with seed 0, split.seed is 5; `steel folds CONFIG --force"),

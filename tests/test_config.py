@@ -17,9 +17,9 @@ from steel.config import (
     Solution,
     SplitConfig,
     SynthConfig,
-    check,
     digest,
 )
+from steel.config_check import check
 from steel.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -156,16 +156,21 @@ def test_every_solution_of_the_kit_loads(path: Path) -> None:
     assert options == cli.Options()
 
 
-def test_of_kind_keeps_the_order() -> None:
-    models = {name: ModelConfig(kind=kind) for name, kind in zip("bca", ["segmenter", "classifier", "segmenter"])}  # type: ignore[arg-type]  # noqa: B905
-    solution = Solution("x", models)
-    assert (solution.of_kind("segmenter"), solution.of_kind("classifier")) == (["b", "a"], ["c"])
+def test_what_models_give_in_the_order_of_the_yaml() -> None:
+    both, gate, maps = ModelConfig(gate_weight=0.3), ModelConfig(kind="classifier"), ModelConfig()
+    solution = Solution("x", {"b": both, "c": gate, "a": maps})
+    assert (solution.segmenters, solution.gates) == (["b", "a"], ["b", "c"])
+
+
+def test_the_folds_that_are_held_out() -> None:
+    assert GOOD.folds == (0, 1, 2, 3, 4)
+    assert replace(GOOD, split=SplitConfig(holdout=0.15)).folds == (0,)
 
 
 def test_digest_names_content_and_not_order() -> None:
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest([1, 2]) != digest([2, 1])
-    assert digest(SplitConfig()) == digest({"n_folds": 5, "seed": 0, "known_duplicates": None})
+    assert digest(SplitConfig()) == digest({"n_folds": 5, "seed": 0, "holdout": None, "known_duplicates": None})
     # the first 16 digits of `printf null | sha256sum`
     assert digest(None) == "74234e98afe7498f"
 

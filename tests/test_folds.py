@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from steel.competition import N_TRAIN
 from steel.data.cache import AREAS
 from steel.data.duplicates import read_known_pairs
-from steel.data.folds import make_folds, read_folds, summary, write_folds
+from steel.data.folds import deal_groups, draw_groups, make_folds, read_folds, summary, write_folds
 from steel.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -133,6 +133,38 @@ def test_too_few_folds(n_folds: int) -> None:
 def test_more_folds_than_groups() -> None:
     with pytest.raises(UserError, match="n_folds is 5, but the 12 images form only 4 groups; allowed: 2 to 4"):
         make_folds(make_index(12), [str(i // 3) for i in range(12)], 5, seed=0)
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=40), st.floats(0.01, 0.9), st.integers(0, 99))
+def test_whole_groups_are_drawn(group: list[int], share: float, seed: int) -> None:
+    names = [f"g{k}" for k in group]
+    if len(set(group)) < 2:
+        with pytest.raises(UserError, match="form a single group of duplicates"):
+            draw_groups(names, share, seed)
+        return
+    drawn = draw_groups(names, share, seed)
+    assert drawn.any() and not drawn.all()
+    assert not set(np.array(names)[drawn]) & set(np.array(names)[~drawn])
+    largest = max(group.count(k) for k in group)
+    assert drawn.sum() < share * len(group) + largest  # no group more than it takes
+    if len(set(np.array(names)[~drawn])) > 1:
+        assert drawn.sum() >= share * len(group)
+    assert (draw_groups([f"other{k}" for k in group], share, seed) == drawn).all()
+
+
+def test_another_seed_draws_others() -> None:
+    names = [str(i) for i in range(100)]
+    draws = [draw_groups(names, 0.15, seed) for seed in range(5)]
+    assert [drawn.sum() for drawn in draws] == [15] * 5
+    assert len({drawn.tobytes() for drawn in draws}) == 5
+
+
+def test_groups_are_dealt_evenly_and_whole() -> None:
+    names = [str(i // 2) for i in range(46)]  # 23 pairs
+    part = deal_groups(names, 5)
+    assert sorted(np.bincount(part)) == [8, 8, 10, 10, 10]
+    assert (part[::2] == part[1::2]).all()
+    assert sorted(deal_groups(["a", "b"], 5)) == [0, 1]
 
 
 def test_summary_by_eye() -> None:

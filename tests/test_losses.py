@@ -32,7 +32,7 @@ def maps(*values: float) -> Tensor:
 
 
 def random_case(seed: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Logits of some size and a hard target; every second seed leaves class 4 out."""
+    """Outputs of some size and a hard target; every second seed leaves class 4 out."""
     generator = torch.Generator().manual_seed(seed)
     target = (torch.rand(shape, generator=generator) < 0.4).float()
     if seed % 2:

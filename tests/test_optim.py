@@ -185,7 +185,7 @@ def test_a_frozen_encoder_keeps_its_weights_and_learns_its_statistics(model: Mod
     net = build(model).train()
     optimizer = optimizer_for(net, "sgd", 0.1, weight_decay=0.1, encoder_lr=0.0)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    net(torch.randint(0, 256, (4, 1, 64, 64), dtype=torch.uint8)).square().mean().backward()
+    net(torch.randint(0, 256, (4, 1, 64, 64), dtype=torch.uint8)).main.square().mean().backward()
     optimizer.step()
     frozen = {name: torch.equal(value, before[name]) for name, value in net.state_dict().items()}
     for name, p in net.named_parameters():

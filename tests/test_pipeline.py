@@ -16,6 +16,7 @@ import tiny
 from steel import rle
 from steel.__main__ import main
 from steel.data.cache import AREAS, open_strips
+from steel.decide.table import Table
 from steel.infer.predict import Predictor, quantise
 from steel.infer.store import open_store
 from steel.paths import Paths
@@ -143,7 +144,25 @@ def test_some_folds_give_a_partial_result() -> None:
     assert (manifest["folds"]["used"], manifest["cv"]["partial"]) == ([0, 2], True)
     tiny.run("decide", "report", args=("--folds", "1"))
     cv = json.loads(Path("runs/tiny/report/cv.json").read_text())
-    assert (cv["headline"]["kind"], cv["headline"]["n_images"]) == ("fixed", (split.fold == 1).sum())
+    assert (cv["headline"]["kind"], cv["headline"]["n_images"]) == ("lofo", (split.fold == 1).sum())
+    assert list(cv["by_fold"]["lofo"]) == ["0", "1", "2", "3", "4"]  # parts of the one fold
+    assert sum(score["n_images"] for score in cv["by_fold"]["lofo"].values()) == (split.fold == 1).sum()
+    assert "Fold 1 alone was held out: the rules were tuned on" in Path("runs/tiny/report/cv.md").read_text()
+
+
+@pytest.mark.usefixtures("copied")
+def test_a_joint_head_gates_beside_the_classifiers() -> None:
+    args = ("--folds", "0", "--models.fpn.gate_weight", "0.5")
+    tiny.run("train", "oof", "decide", "report", "predict", "submit", args=args)
+    rules = json.loads(Path("runs/tiny/decide/rules.json").read_text())
+    assert (rules["segmenters"], rules["gates"]) == (["fpn"], ["fpn", "gate"])
+    joint, alone = (open_store(Path(f"runs/tiny/{name}/fold0/oof")).gate for name in ("fpn", "gate"))
+    assert joint is not None and alone is not None and not np.allclose(joint, alone)
+    table = Table.load(Path("runs/tiny/decide/table.npz"))
+    np.testing.assert_allclose(table.gate, (joint + alone) / 2, rtol=1e-6)
+    applied = ("--images", "data/tiny/raw/test_images", "--out", "found.csv", "--models.fpn.gate_weight", "0.5")
+    tiny.run("predict", args=applied)
+    assert Path("found.csv").read_text() == Path("submissions/tiny/submission.csv").read_text()
 
 
 def test_each_strip_is_predicted_once_by_models_that_never_saw_it_or_its_copies(here: Path) -> None:
@@ -167,7 +186,7 @@ def test_what_is_stored_is_what_the_weights_of_the_fold_say() -> None:
     strips = open_strips(paths.cache, "train")
     store = open_store(paths.oof("fpn", 1))
     rows = [strips.image_ids.index(i) for i in store.image_ids[:4]]
-    own, other = (quantise(Predictor.load(paths, "fpn", [k])(strips.images[rows])) for k in (1, 2))
+    own, other = (quantise(Predictor.load(paths, "fpn", [k])(strips.images[rows]).main) for k in (1, 2))
     stored = np.stack([store.map(i) for i in range(4)])
     assert (own == stored).all()
     assert not (other == stored).all()

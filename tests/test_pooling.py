@@ -1,12 +1,15 @@
 """Poolings against values by hand; a timm net with each."""
 
+from typing import Any
+
 import pytest
+import timm
 import torch
 
 from steel.config import ModelConfig
 from steel.errors import UserError
 from steel.nets.build import build
-from steel.nets.pooling import POOLS
+from steel.nets.pooling import POOLS, Pooled
 
 MAPS = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.0, 8.0]]]])  # (1, 2, 2, 2)
 BY_HAND = {
@@ -35,12 +38,25 @@ def test_gem_lies_between_mean_and_maximum_and_learns() -> None:
 def test_a_timm_net_with_each(name: str) -> None:
     torch.set_num_threads(1)
     net = build(ModelConfig(kind="classifier", net="test_resnet", options={"pool": name, "drop_rate": 0.2}))
-    logits = net(torch.randint(0, 256, (2, 1, 64, 96), dtype=torch.uint8))
-    assert logits.shape == (2, 4)
-    logits.square().mean().backward()
+    labels = net(torch.randint(0, 256, (2, 1, 64, 96), dtype=torch.uint8)).labels
+    assert labels.shape == (2, 4)
+    labels.square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
     dropout = net.get_submodule("body.head.0")
     assert isinstance(dropout, torch.nn.Dropout) and dropout.p == 0.2
+
+
+def test_maps_with_their_channels_last_are_pooled_over_the_image() -> None:
+    """Swin's own pooling is the mean, just before the last layer: equal weights give equal logits."""
+    torch.manual_seed(0)
+    name = "swin_tiny_patch4_window7_224"
+    fixed: dict[str, Any] = {"in_chans": 1, "num_classes": 0, "img_size": (64, 128)}
+    backbone = timm.create_model(name, global_pool="", **fixed)
+    net, own = Pooled(backbone, "avg", 0.0).eval(), timm.create_model(name, **fixed).eval()
+    own.load_state_dict(backbone.state_dict())
+    x = torch.rand(2, 1, 64, 128)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(x), net.head(own(x)))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from steel.infer import predict
 from steel.infer.predict import Predictor, quantise
 from steel.infer.store import DONE, MAPS, VALUES, open_store
 from steel.infer.tta import VIEWS
-from steel.nets.build import Net, build
+from steel.nets.build import Net, Outputs, build
 from steel.paths import Paths
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 class Ramp(nn.Module):
-    """Logits that grow from left to right and from top to bottom: flips matter."""
+    """Outputs that grow from left to right and from top to bottom: flips matter."""
 
     def __init__(self, slope: float) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def strips(n: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def predictor(nets: list[Net], views: Sequence[str] = ("identity",), batch: int = 3) -> Predictor:
-    return Predictor("segmenter", nets, list(views), batch, CPU, torch.float32)
+    return Predictor(True, nets, list(views), batch, CPU, torch.float32)
 
 
 @pytest.mark.parametrize("views", [["identity"], ["hflip"], ["identity", "hflip"], [*VIEWS]])
@@ -56,16 +56,16 @@ def test_the_mean_over_nets_and_views_by_hand(views: list[str]) -> None:
     for net in nets:
         for view in views:
             seen = np.flip(images, flips[view]).copy()
-            prob = net(torch.from_numpy(seen)[:, None]).sigmoid().numpy()
+            prob = net(torch.from_numpy(seen)[:, None]).main.sigmoid().numpy()
             parts.append(np.flip(prob, tuple(axis + 1 for axis in flips[view])))
-    found = predictor(nets, views)(images)
+    found = predictor(nets, views)(images).main
     assert found.shape == (2, 4, 64, 96) and found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), np.mean(parts, axis=0), atol=1e-6)
 
 
 def test_a_classifier_too() -> None:
     body = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 4))
-    found = predictor([Net(body, 1)], [*VIEWS])(strips(2))
+    found = predictor([Net(body, 1)], [*VIEWS])(strips(2)).main
     expected = body((torch.from_numpy(strips(2))[:, None].float() / 255 - 0.449) / 0.226).sigmoid()
     torch.testing.assert_close(found, expected.detach(), atol=1e-5, rtol=0)
 
@@ -75,14 +75,14 @@ def test_a_padded_batch_gives_the_bytes_of_a_full_one(n: int) -> None:
     torch.manual_seed(0)
     net = build(replace(toy.SEGMENTER, downscale=1)).eval()
     call, images = predictor([net], ["identity", "hflip"], batch=4), strips(4)
-    assert torch.equal(call(images[:n]), call(images)[:n])
+    assert torch.equal(call(images[:n]).main, call(images).main[:n])
 
 
 def test_a_strip_does_not_depend_on_its_neighbours() -> None:
     net = build(toy.SEGMENTER).eval()
     call, images, others = predictor([net]), strips(3), strips(3, seed=1)
     others[1] = images[0]
-    assert torch.equal(call(images)[0], call(others)[1])
+    assert torch.equal(call(images).main[0], call(others).main[1])
 
 
 def test_the_strips_are_not_changed() -> None:
@@ -132,7 +132,7 @@ def test_held_out_strips_each_once_by_the_model_that_did_not_see_them(name: str,
         seen += found.image_ids
         call = Predictor.load(paths, name, [fold])
         for i, row in enumerate(rows):
-            prob = call(train.images[row : row + 1])[0]
+            prob = call(train.images[row : row + 1]).main[0]
             pixels = prob.double().reshape(4, -1)
             assert found.p[i] == pytest.approx(pixels.sum(1).numpy(), rel=1e-5)
             assert found.pq[i] == pytest.approx((pixels * (1 - pixels)).sum(1).numpy(), rel=1e-5)
@@ -145,7 +145,7 @@ def test_test_strips_are_the_mean_over_the_folds(paths: Paths) -> None:
     predict.make_test(paths, "unet", [0, 1])
     found = open_store(paths.test("unet"))
     images = open_strips(paths.cache, "test").images
-    alone = [Predictor.load(paths, "unet", [fold])(images[:1])[0] for fold in (0, 1)]
+    alone = [Predictor.load(paths, "unet", [fold])(images[:1]).main[0] for fold in (0, 1)]
     expected = quantise((alone[0] + alone[1]) / 2).astype(int)
     assert np.abs(found.map(0).astype(int) - expected).max() <= 1
     assert len(found.image_ids) == toy.N_TEST
@@ -162,7 +162,7 @@ def test_killed_and_started_again_it_gives_the_same_bytes(name: str, paths: Path
     whole = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     calls = 0
 
-    def killed(self: Predictor, images: NDArray[np.uint8]) -> Tensor:
+    def killed(self: Predictor, images: NDArray[np.uint8]) -> Outputs:
         nonlocal calls
         calls += 1
         if calls == 2:
@@ -175,7 +175,7 @@ def test_killed_and_started_again_it_gives_the_same_bytes(name: str, paths: Path
         with pytest.raises(Killed):
             predict.make_oof(paths, name, 1)
         work = next(folder.glob("building-*"))
-        assert (work / DONE).stat().st_size == 3 * 72  # one batch of 3 strips is done: row, 4 p, 4 pq of 8 bytes each
+        assert (work / DONE).stat().st_size == 3 * 104  # one batch of 3: row, 4 p, 4 pq, 4 gate of 8 bytes
         predict.make_oof(paths, name, 1)
     assert calls == 3  # only the second batch was computed again
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == whole

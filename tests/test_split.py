@@ -68,6 +68,20 @@ def test_a_split_made_with_another_seed_is_refused(paths: Paths) -> None:
     assert "was made with seed 0, split.seed is 1" in message(with_split(SplitConfig(n_folds=3, seed=1)))
 
 
+def test_a_random_part_is_held_out(paths: Paths) -> None:
+    quarter = with_split(SplitConfig(n_folds=3, holdout=0.25))
+    assert "folds/toy.csv has 3 folds, split.holdout 0.25 makes two;" in message(quarter)
+    ensure(quarter, force=True)
+    table = read_folds(quarter.folds)
+    assert table.fold.value_counts().to_dict() == {1: 9, 0: 3}
+    assert sorted(table.image_id) == IDS
+    ensure(quarter)
+    assert "was made with holdout 0.25, split.holdout is 0.5" in message(
+        with_split(SplitConfig(n_folds=3, holdout=0.5))
+    )
+    assert "folds/toy.csv has 2 folds, split.n_folds is 3" in message(paths)
+
+
 def test_a_new_split_holds_every_strip_and_keeps_copies_together(paths: Paths) -> None:
     images = np.load(paths.cache / "train_images.npy")
     images[9] = images[2] // 2 + 20  # a darker copy

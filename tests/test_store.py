@@ -219,6 +219,24 @@ def test_values_of_a_classifier(tmp_path: Path) -> None:
     assert {q.name for q in tmp_path.iterdir()} == {VALUES}
 
 
+def test_gates_beside_maps(tmp_path: Path) -> None:
+    builder = opened(tmp_path)
+    gate = np.arange(12).reshape(3, 4) / 12
+    for row in (2, 0, 1):
+        builder.write([row], some_maps(row)[None], *sums(row), gate[[row]])
+    builder.finish()
+    check_whole(tmp_path)
+    found = open_store(tmp_path).gate
+    assert found is not None and np.array_equal(found, gate)
+
+
+def test_maps_alone_gate_nothing(tmp_path: Path) -> None:
+    builder = opened(tmp_path)
+    write(builder, 0, 1, 2)
+    builder.finish()
+    assert open_store(tmp_path).gate is None
+
+
 def test_the_digest_follows_the_content(tmp_path: Path) -> None:
     digests = []
     for n, value in enumerate((0.5, 0.5, 0.25)):

@@ -83,7 +83,7 @@ def test_validation_is_the_metric_by_brute_force(name: str, trained: dict[str, P
     values, positive = [], []
     for row in range(toy.FOLD, toy.N_TRAIN, 3):
         with torch.inference_mode():
-            prob = net.eval()(torch.from_numpy(strips.images[row].copy())[None, None])[0].sigmoid().numpy()
+            prob = net.eval()(torch.from_numpy(strips.images[row].copy())[None, None]).main[0].sigmoid().numpy()
         for k in range(4):
             true = (strips.masks[row] >> k) & 1 == 1
             if model.kind == "classifier":
@@ -172,7 +172,7 @@ def test_gradients_are_added_up_as_in_one_large_batch(tmp_path: Path) -> None:
         model = ModelConfig(
             kind="classifier",
             net="timm.models:vit_tiny_patch16_224",
-            options={"img_size": (256, 64), "depth": 1},
+            options={"img_size": (256, 64), "depth": 1, "dynamic_img_size": True},
             phases=[Phase(epochs=1, width=64, batch=batch, samples=4)],
             accumulate=accumulate,
             ema=0.0,

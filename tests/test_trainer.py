@@ -8,14 +8,18 @@ import pandas as pd
 import pytest
 import torch
 import toy
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 
 from steel.config import ModelConfig
 from steel.data.cache import AREAS, open_strips
 from steel.errors import UserError
 from steel.fit import train
 from steel.fit.trainer import Trainer
+from steel.metrics import Score
 from steel.paths import Paths
 
+NO_SCORE = Score(1, 0.0, 0.0, (), (), (), (), ())
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 VARIED: dict[str, ModelConfig] = {
@@ -29,6 +33,8 @@ VARIED: dict[str, ModelConfig] = {
         rows="defects",
         augment={"default": "flips", "2": "heavy"},
     ),
+    "best": replace(toy.CLASSIFIER, best_epochs=2, inner_share=0.25, validate_every=1, rows="defects"),
+    "joint": replace(toy.SEGMENTER, gate_weight=0.5, dropout=0.3, best_epochs=1),
     "pasted": replace(
         toy.SEGMENTER,
         paste=0.5,
@@ -130,6 +136,65 @@ def test_the_mean_of_the_last_epochs_ships(root: Path) -> None:
     statistics = [name for name in trainer.average.values if "running_mean" in name]
     assert statistics  # computed anew, for the mean of the weights
     assert any(not trainer.average.values[n].equal(trainer.net.state_dict()[n]) for n in statistics)
+
+
+def test_the_best_epochs_are_judged_on_strips_kept_from_training(root: Path) -> None:
+    """The scored fold and the inner strips teach nothing; the log holds the scores that choose."""
+    model = replace(toy.CLASSIFIER, best_epochs=2, inner_share=0.3, validate_every=1)
+    seen: set[int] = set()
+    inner: list[list[int]] = []
+    make, validate = Trainer._loader, Trainer.validate
+
+    def loader(self: Trainer, epoch: int) -> DataLoader:
+        found = make(self, epoch)
+        seen.update(int(row) for row in found.dataset.rows)  # type: ignore[attr-defined]
+        return found
+
+    def looked(self: Trainer, rows: NDArray[np.int64], title: str) -> Score:
+        if title.endswith("inner"):
+            inner.append(sorted(int(row) for row in rows))
+        return validate(self, rows, title)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_loader", loader)
+        patch.setattr(Trainer, "validate", looked)
+        folder = toy.run(root, "gate", toy.solution({"gate": model}))
+    assert len(inner) == 4 and all(rows == inner[0] for rows in inner)
+    assert len(inner[0]) == 3  # of 8 training strips: the least that is three tenths
+    assert seen | set(inner[0]) == {row for row in range(toy.N_TRAIN) if row % 3 != toy.FOLD}
+    assert not seen & set(inner[0])
+    assert all(0 <= row["inner_mean"] <= 1 for row in toy.log(folder))
+
+
+def test_the_mean_of_the_best_epochs_ships(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strips = open_strips(root / "data/toy/cache", "train")
+    model = replace(toy.CLASSIFIER, best_epochs=2, ema=0.0)
+    trainer = Trainer(model, toy.solution({}).machine, strips, np.arange(8), seed=1, inner=np.arange(8, 12))
+    scores = iter((0.2, 0.9, 0.1, 0.8))
+    monkeypatch.setattr(Trainer, "validate", lambda *_: replace(NO_SCORE, mean=next(scores)))
+    monkeypatch.setattr(Trainer, "looks", lambda *_: True)
+    ends, reports = [], []
+    for epoch in range(4):
+        reports.append(trainer.epoch(epoch, "x").inner)
+        ends.append({name: value.clone() for name, value in trainer.net.named_parameters()})
+    assert reports == [0.2, 0.9, 0.1, 0.8]
+    for name in ends[0]:
+        mean = (ends[1][name] + ends[3][name]) / 2
+        torch.testing.assert_close(trainer.average.values[name], mean, atol=1e-6, rtol=1e-5)
+
+
+def test_the_joint_head_learns_beside_the_maps(root: Path) -> None:
+    """Its gradient comes from its own loss alone, and grows with its weight."""
+    grads: dict[float, torch.Tensor] = {}
+    for weight in (0.5, 2.0):
+        trainer = trainer_of(root, replace(toy.SEGMENTER, gate_weight=weight, accumulate=1))
+        image, bits = next(iter(trainer._loader(0)))
+        trainer._backward(image, bits)
+        found = trainer.net.get_parameter("body.classification_head.3.weight").grad
+        assert found is not None
+        grads[weight] = found
+    torch.testing.assert_close(grads[2.0], 4 * grads[0.5])
+    assert grads[0.5].abs().sum() > 0
 
 
 def test_until_there_is_a_mean_the_last_weights_are_looked_at(root: Path) -> None:

@@ -57,14 +57,31 @@ def test_the_real_file_fits_the_same_backbone_of_timm(encoder_file: Path) -> Non
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
-def test_a_deeper_encoder_is_refused_unless_partial(encoder: str, encoder_file: Path) -> None:
+def test_a_deeper_encoder_is_refused_unless_partial(
+    encoder: str, encoder_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     message = r"layer4\.0\.conv1\.weight is missing, .* and 22 more; set weights_partial: true to accept this"
     with pytest.raises(UserError, match=message):
         build(ModelConfig(encoder=encoder, weights=str(encoder_file)))
     net = build(ModelConfig(encoder=encoder, weights=str(encoder_file), weights_partial=True))
+    found, told = load_file(encoder_file), capsys.readouterr().out
+    assert f" gives {len(found)} of the 120 tensors of the encoder: layer4.0.conv1.weight is missing, " in told
+    assert told.count("\n") == 1
     values = net.body.state_dict()
     name = "encoder.model.layer1.0.conv1.weight" if encoder.startswith("tu-") else "encoder.layer1.0.conv1.weight"
-    assert torch.equal(values[name], load_file(encoder_file)["layer1.0.conv1.weight"])
+    assert torch.equal(values[name], found["layer1.0.conv1.weight"])
+
+
+def test_nothing_is_said_of_a_file_that_fits_in_whole(encoder_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for partial in (False, True):
+        encoder_of(ModelConfig(weights=str(encoder_file), weights_partial=partial, options=DEPTH_4))
+    assert capsys.readouterr().out == ""
+
+
+def test_an_encoder_of_another_family_is_refused_even_in_part(encoder_file: Path) -> None:
+    model = ModelConfig(encoder="tu-test_convnext", weights=str(encoder_file), weights_partial=True)
+    with pytest.raises(UserError, match="holds no tensor that fits the encoder"):
+        build(model)
 
 
 def test_a_classifier_takes_a_backbone_and_keeps_its_own_head(encoder_file: Path) -> None:
@@ -118,8 +135,9 @@ def test_faults_by_name(change: dict[str, Tensor | None], message: str, tmp_path
     load_encoder(encoder, path, partial=True)
 
 
-def test_a_file_of_another_net_is_refused_even_in_part(tmp_path: Path) -> None:
-    save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors")
+@pytest.mark.parametrize("name", ["a", "1.num_batches_tracked"])  # a counter fits any net
+def test_a_file_of_another_net_is_refused_even_in_part(name: str, tmp_path: Path) -> None:
+    save_file({name: torch.ones([], dtype=torch.int64)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="holds no tensor that fits"):
         load_encoder(tiny_net(), str(tmp_path / "a.safetensors"), partial=True)
 

@@ -10,6 +10,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsin
 
 from steel import config, help_page
 from steel.config import ModelConfig, Phase, Solution, SynthConfig
+from steel.config_check import check
 from steel.config_file import model_names, one_line
 from steel.errors import UserError
 
@@ -72,7 +73,7 @@ def parse(stage: str, about: str, args: list[str]) -> tuple[Solution, Options]:
         raise UserError(where + _plain(one_line(error), parser, names)) from None
     models = {name: found["models." + name.replace("-", "_")] for name in names}
     solution = Solution(found.name, models, **{part: found[part] for part in PARTS})
-    config.check(solution)
+    check(solution)
     return solution, _options(found, solution)
 
 
@@ -82,9 +83,9 @@ def _parser(stage: str, model_names: list[str]) -> ArgumentParser:
     add = parser.add_argument
     add("--CONFIG", action=ActionConfigFile, help=argparse.SUPPRESS)
     add("--force", action="store_true", help="redo what is up to date")
-    add("--folds", type=str, default="", metavar="0,1", help="only these folds (0..split.n_folds - 1) [all]")
+    add("--folds", type=str, default="", metavar="0,1", help="only these folds, from 0 on [all]")
     if stage == "train":
-        add("--fold", type=str, default="", metavar="K", help="only this fold (0..split.n_folds - 1) [all]")
+        add("--fold", type=str, default="", metavar="K", help="only this fold, from 0 on [all]")
     if stage in ("train", "oof", "predict"):
         add("--model", type=str, default="", metavar="NAME", help="only this model [all]")
     if stage == "synth":
@@ -114,7 +115,7 @@ def _options(found: Namespace, solution: Solution) -> Options:
         raise UserError(f"--model: the solution has no model {model!r}; allowed: {', '.join(solution.models)}")
     if fold and found.folds:
         raise UserError(f"give --fold {fold} or --folds {found.folds}, not both")
-    folds = _folds("--fold" if fold else "--folds", fold or found.folds, solution.split.n_folds)
+    folds = _folds("--fold" if fold else "--folds", fold or found.folds, len(solution.folds))
     values = {key: found.get(key) for key in ("images", "out", "overlay")}
     if (values["images"] is None) != (values["out"] is None):
         raise UserError("--images DIR and --out FILE.csv go together")
@@ -128,9 +129,10 @@ def _options(found: Namespace, solution: Solution) -> Options:
 def _folds(option: str, text: str, n_folds: int) -> tuple[int, ...]:
     """Fold numbers from ``0,1``; empty for all."""
     parts = text.split(",") if text else []
+    allowed = f"0..{n_folds - 1}, as in {option} 1" if n_folds > 1 else "0"
     for part in parts:
         if not part.strip().isdecimal() or int(part) >= n_folds:
-            raise UserError(f"{option}: {part!r} is not a fold; allowed: 0..{n_folds - 1}, as in {option} 1")
+            raise UserError(f"{option}: {part!r} is not a fold; allowed: {allowed}")
     return tuple(sorted({int(part) for part in parts}))
 
 

@@ -2,13 +2,10 @@
 
 import hashlib
 import json
-import math
-import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from steel.competition import HEIGHT, N_CLASSES, N_PIXELS, USUAL_MIN_AREA_PX, WIDTH
-from steel.errors import UserError
+from steel.competition import USUAL_MIN_AREA_PX, WIDTH
 
 TTA_VIEWS = ("identity", "hflip", "vflip", "hvflip")
 
@@ -45,6 +42,8 @@ class SplitConfig:
     """Number of folds (2..20)."""
     seed: int = 0
     """Seed of the split (>= 0)."""
+    holdout: float | None = None
+    """Hold out one random share of the strips (0.01..0.5) as fold 0 and train on the rest; null: n_folds folds."""
     known_duplicates: str | None = None
     """CSV (ImageId,DuplicateOf) of pairs to keep in one fold, beside those that are found; null: none."""
 
@@ -83,6 +82,10 @@ class ModelConfig:
     """Accept a weights file in which tensors of the encoder are missing or do not fit."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the architecture, such as encoder_depth or decoder_channels."""
+    dropout: float = 0.0
+    """Share of the features before the last layer that are dropped while training (0 <= dropout < 1)."""
+    gate_weight: float = 0.0
+    """Weight of the loss of a classification head trained jointly with a segmenter of smp (>= 0; 0: no head)."""
     downscale: int = 1
     """The net sees strips reduced by this factor (1, 2 or 4), and learns from masks so reduced; maps have full size."""
     loss: dict[str, float] = field(default_factory=lambda: {"bce": 1.0})
@@ -119,6 +122,10 @@ class ModelConfig:
     """Decay of the moving average of the weights, which is what ships (0 <= ema < 1; 0: the last weights)."""
     average_epochs: int = 0
     """Ship the mean of the weights after so many last epochs (SWA) instead of the moving average (>= 0; 0: do not)."""
+    best_epochs: int = 0
+    """Ship the mean of the weights after so many best epochs, judged on strips kept from training (>= 0; 0: do not)."""
+    inner_share: float = 0.1
+    """Share of the training strips (0.01..0.5) that best_epochs keeps from training to judge the epochs on."""
     accumulate: int = 1
     """Batches whose gradients are added up before a step (>= 1)."""
     clip: float = 1.0
@@ -185,116 +192,23 @@ class Solution:
     decide: DecideConfig = field(default_factory=DecideConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
-    def of_kind(self, kind: str) -> list[str]:
-        """Names of the models of one kind, in the order of the YAML."""
-        return [name for name, model in self.models.items() if model.kind == kind]
+    @property
+    def segmenters(self) -> list[str]:
+        """Names of the models that give probability maps, in the order of the YAML."""
+        return [name for name, model in self.models.items() if model.kind == "segmenter"]
+
+    @property
+    def gates(self) -> list[str]:
+        """Names of the models that give class probabilities: classifiers, and segmenters with a joint head."""
+        return [name for name, model in self.models.items() if model.kind == "classifier" or model.gate_weight]
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that are held out in turn."""
+        return (0,) if self.split.holdout else tuple(range(self.split.n_folds))
 
 
 def digest(value: Any) -> str:
     """A short stable name (16 hex digits of sha256) for a dataclass or anything JSON can say."""
     plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def check(solution: Solution) -> None:
-    """Refuse values out of range; names in the tables are checked where the tables are."""
-    check_name("name", solution.name)
-    check_name("data.name", solution.data.name)
-    if not solution.of_kind("segmenter"):
-        raise UserError("models: a solution needs at least one model of kind segmenter")
-    _within("split.n_folds", solution.split.n_folds, 2, 20)
-    _within("split.seed", solution.split.seed, 0)
-    _within("predict.batch", solution.predict.batch, 1)
-    if not solution.predict.tta:
-        raise UserError("predict.tta: at least one view is needed; identity is the strip as it is")
-    for view in solution.predict.tta:
-        if view not in TTA_VIEWS or solution.predict.tta.count(view) > 1:
-            raise UserError(f"predict.tta: {view!r} is not allowed; allowed: {', '.join(TTA_VIEWS)}, each once")
-    _check_decide(solution.decide)
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", solution.machine.device):
-        raise UserError(f"machine.device: {solution.machine.device!r} is not allowed; allowed: auto, cpu, cuda, cuda:N")
-    _within("machine.jobs", solution.machine.jobs, 1)
-    _within("machine.threads", solution.machine.threads, 1)
-    _within("machine.workers", solution.machine.workers, 0)
-    if solution.data.synth:
-        _within("data.synth.n_train", solution.data.synth.n_train, 10)
-        _within("data.synth.n_test", solution.data.synth.n_test, 1)
-        _within("data.synth.seed", solution.data.synth.seed, 0)
-    for name, model in solution.models.items():
-        check_name("models", name)
-        if name in ("decide", "report"):  # folders beside those of the models
-            raise UserError(f"models: {name!r} is taken by a stage; allowed: any other name")
-        _check_model(f"models.{name}", model)
-
-
-def check_name(key: str, value: object) -> None:
-    """Refuse a name that cannot be the name of a folder."""
-    if not isinstance(value, str) or not value.replace("-", "").replace("_", "").isalnum() or not value.isascii():
-        raise UserError(f"{key}: {value!r} cannot name a folder; allowed: letters, digits, - and _")
-
-
-def _check_decide(decide: DecideConfig) -> None:
-    _within("decide.n_area", decide.n_area, 3, 256)
-    _within("decide.n_gate", decide.n_gate, 2, 256)
-    _within("decide.fixed_threshold", decide.fixed_threshold, 0.004, 1)
-    _within("decide.fixed_gate", decide.fixed_gate, 0, 1)
-    areas = decide.fixed_min_area_px
-    if len(areas) != N_CLASSES:
-        raise UserError(
-            f"decide.fixed_min_area_px: {areas} has {len(areas)} values; allowed: {N_CLASSES}, one per class"
-        )
-    for i, area in enumerate(areas):
-        _within(f"decide.fixed_min_area_px[{i}]", area, 0, N_PIXELS)
-
-
-def _check_model(where: str, model: ModelConfig) -> None:
-    for key in ("defect_share", "class_balance", "paste"):
-        _within(f"{where}.{key}", getattr(model, key), 0, 1)
-    if model.mix != "none" and model.kind != "classifier":
-        raise UserError(f"{where}.mix: {model.mix!r} mixes labels, which a segmenter has not; allowed: none")
-    _within(f"{where}.encoder_lr", model.encoder_lr, 0)
-    _within(f"{where}.average_epochs", model.average_epochs, 0, sum(phase.epochs for phase in model.phases))
-    for key, low in (("weight_decay", 0), ("warmup_steps", 0), ("accumulate", 1), ("validate_every", 1), ("seed", 0)):
-        _within(f"{where}.{key}", getattr(model, key), low)
-    if not 0 <= model.ema < 1:
-        raise UserError(f"{where}.ema: {model.ema} is out of range; allowed: 0 <= ema < 1")
-    _positive(f"{where}.clip", model.clip)
-    _check_downscale(where, model.downscale)
-    if not model.loss:
-        raise UserError(f"{where}.loss: at least one loss is needed, as in {{bce: 1.0}}")
-    for name, weight in model.loss.items():
-        _positive(f"{where}.loss.{name}", weight)
-    if not model.phases:
-        raise UserError(f"{where}.phases: at least one phase is needed, as in [{{epochs: 10}}]")
-    for i, phase in enumerate(model.phases):
-        _check_phase(f"{where}.phases[{i}]", phase)
-
-
-def _check_phase(where: str, phase: Phase) -> None:
-    _within(f"{where}.epochs", phase.epochs, 1)
-    _within(f"{where}.batch", phase.batch, 1)
-    _within(f"{where}.width", phase.width, 32, WIDTH)
-    if phase.width % 32:
-        raise UserError(f"{where}.width: {phase.width} is not a multiple of 32; allowed: 32, 64, ... {WIDTH}")
-    _positive(f"{where}.lr", phase.lr)
-    _within(f"{where}.samples", phase.samples, 1)
-    _check_downscale(where, phase.downscale)
-
-
-def _check_downscale(where: str, value: int | None) -> None:
-    if value not in (None, 1, 2, 4):
-        raise UserError(f"{where}.downscale: {value} is not allowed; allowed: 1, 2, 4")
-
-
-def _within(key: str, value: float | None, low: float, high: float = math.inf) -> None:
-    if value is not None and not (low <= value <= high and value < math.inf):  # nan is in no range
-        allowed = f"{low}..{high}" if high < math.inf else f">= {low}"
-        raise UserError(f"{key}: {value} is out of range; allowed: {allowed}")
-
-
-def _positive(key: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise UserError(f"{key}: {value} is out of range; allowed: > 0")
-
-
-assert HEIGHT % 32 == 0  # full-height crops need no padding in any encoder

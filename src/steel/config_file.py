@@ -7,7 +7,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
-from steel.config import Solution, check_name
+from steel.config import Solution
+from steel.config_check import check_name
 from steel.errors import UserError
 
 

@@ -31,7 +31,7 @@ def for_training(solution: Solution) -> MachineConfig:
     Two trainings of one thread each are faster than one training of two threads, which wait for each other after every
     layer (measured in `benchmarks/`): on a CPU the cores are shared out. A GPU trains one model at a time.
     """
-    machine, n_jobs = solution.machine, len(solution.models) * solution.split.n_folds
+    machine, n_jobs = solution.machine, len(solution.models) * len(solution.folds)
     at_once = machine.jobs or (1 if _resolve(machine).startswith("cuda") else min(cores(), n_jobs))
     return replace(machine, jobs=at_once, threads=machine.threads or max(1, cores() // at_once))
 

@@ -14,12 +14,16 @@ TRAIN_CODE = (
     "fit",
     "nets",
     "data/augment",
-    "data/folds",
-    "data/dataset",
+    "data/balance",
     "data/cache",
+    "data/dataset",
+    "data/folds",
+    "data/mix",
+    "data/paste",
     "metrics",
     "competition",
     "device",
+    "tables",
 )
 TRAIN_PACKAGES = ("segmentation-models-pytorch", "timm", "albumentations", "numpy")
 PREDICT_CODE = ("infer", "nets", "data/cache", "competition", "device")

@@ -29,7 +29,7 @@ class Context:
     @property
     def folds(self) -> tuple[int, ...]:
         """The folds that count."""
-        return self.options.folds or tuple(range(self.solution.split.n_folds))
+        return self.options.folds or self.solution.folds
 
     @property
     def models(self) -> list[str]:

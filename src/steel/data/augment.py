@@ -65,13 +65,14 @@ def flips() -> Sequence[A.BasicTransform]:
 
 
 def light() -> Sequence[A.BasicTransform]:
-    """Flips, and brightness and contrast by up to 20 %."""
-    return [*flips(), A.RandomBrightnessContrast(0.2, 0.2, p=0.5)]
+    """Flips, and brightness and contrast by up to 20 % (of the crop's own mean: many strips are dark)."""
+    return [*flips(), A.RandomBrightnessContrast(0.2, 0.2, brightness_by_max=False, p=0.5)]
 
 
 def medium() -> Sequence[A.BasicTransform]:
-    """Light, and shifts by up to 6 %, scales by up to 10 %, blur and noise on some."""
-    shift = A.Affine(scale=(0.9, 1.1), translate_percent=(-0.06, 0.06), rotate=(-2, 2), p=0.3)
+    """Light, and shifts by up to 6 %, scales by up to 10 %, blur and noise on some; mirrored at the edges."""
+    mirror = cv2.BORDER_REFLECT_101
+    shift = A.Affine(scale=(0.9, 1.1), translate_percent=(-0.06, 0.06), rotate=(-2, 2), border_mode=mirror, p=0.3)
     return [*light(), shift, A.OneOf([A.GaussianBlur(p=1), A.GaussNoise(std_range=(0.02, 0.06), p=1)], p=0.2)]
 
 

@@ -52,6 +52,29 @@ def make_folds(index: pd.DataFrame, group: Sequence[str], n_folds: int, seed: in
     return fold
 
 
+def draw_groups(group: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
+    """Draw whole groups at random until they hold at least `share` of the rows, in 0..1: (n,) bool, some but not all.
+
+    The same groups and seed give the same rows, whatever the names of the groups. Raises UserError for a single group.
+    """
+    codes, names = pd.factorize(np.asarray(group, dtype=object))
+    if len(names) < 2:
+        raise UserError(f"split: {len(codes)} strips form a single group of duplicates; allowed: two or more groups")
+    order = np.random.default_rng(seed).permutation(len(names))
+    filled = np.bincount(codes)[order].cumsum()
+    n_drawn = min(int(np.searchsorted(filled, share * len(codes))) + 1, len(names) - 1)
+    return np.isin(codes, order[:n_drawn])
+
+
+def deal_groups(group: Sequence[str], n: int) -> NDArray[np.int64]:
+    """Deal whole groups to at most `n` parts of about equal size, at random: the part of each row, int64 from 0."""
+    codes, names = pd.factorize(np.asarray(group, dtype=object))
+    order = np.random.default_rng(0).permutation(len(names))
+    part = np.empty(len(names), np.int64)
+    part[order] = np.arange(len(names)) % n
+    return part[codes]
+
+
 def summary(index: pd.DataFrame, fold: NDArray[np.int64]) -> pd.DataFrame:
     """Count images, each class and clean per fold (last row: all), with their shares of the fold's images in [0, 1]."""
     present = index[AREAS].to_numpy() > 0
@@ -104,10 +127,19 @@ def read_folds(path: Path) -> pd.DataFrame:
 
 def fold_of(path: Path, image_ids: Sequence[str]) -> NDArray[np.int64]:
     """Fold of each of some images by the split in a file, (n,) int64; an image that it does not name is a UserError."""
-    found = read_folds(path).set_index("image_id").fold.reindex(image_ids)
-    if found.isna().any():
-        raise UserError(f"{path} does not name {shorten(list(found.index[found.isna()]))}; make the split anew")
-    return found.to_numpy(np.int64)
+    return _look_up(path, image_ids).fold.to_numpy(np.int64)
+
+
+def group_of(path: Path, image_ids: Sequence[str]) -> list[str]:
+    """Duplicate group of each of some images by the split in a file, as `fold_of`."""
+    return _look_up(path, image_ids).group.tolist()
+
+
+def _look_up(path: Path, image_ids: Sequence[str]) -> pd.DataFrame:
+    found = read_folds(path).set_index("image_id").reindex(image_ids)
+    if (unknown := found.fold.isna()).any():
+        raise UserError(f"{path} does not name {shorten(list(found.index[unknown]))}; make the split anew")
+    return found
 
 
 def _labels(areas: NDArray) -> NDArray[np.bool_]:

@@ -1,11 +1,14 @@
 """Stage `folds`: use the split that stands in folds/, or make one; never overwrite another one unasked."""
 
+from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
 
 from steel import files
 from steel.data import duplicates
 from steel.data.cache import Strips, open_strips
-from steel.data.folds import fold_of, make_folds, read_folds, summary, write_folds
+from steel.data.folds import draw_groups, fold_of, make_folds, read_folds, summary, write_folds
 from steel.errors import UserError, shorten
 from steel.paths import Paths
 from steel.progress import say
@@ -17,7 +20,7 @@ CODE = ("data/split", "data/folds", "data/duplicates")
 def spec(paths: Paths) -> Spec:
     """What the split is made from: the images, their areas, the wanted number of folds, the file that stands."""
     split = paths.solution.split
-    config = {"n_folds": split.n_folds, "seed": split.seed, "known_duplicates": split.known_duplicates}
+    config = asdict(split)
     inputs = {"cache": recorded(paths.cache, "train.csv", "train_images.npy")}
     if split.known_duplicates and Path(split.known_duplicates).is_file():
         inputs["known duplicates"] = files.sha256(Path(split.known_duplicates))
@@ -46,9 +49,11 @@ def _check_standing(paths: Paths, strips: Strips) -> None:
         faults = [f"lacks {shorten(sorted(want - have))}"] if want - have else []
         faults += [f"names {shorten(sorted(have - want))}, not in the data"] if have - want else []
         raise UserError(f"{paths.folds} is a split of other images: it {' and '.join(faults)}; {advice}")
-    n_folds = table.fold.nunique()
-    if n_folds != paths.solution.split.n_folds:
-        raise UserError(f"{paths.folds} has {n_folds} folds, split.n_folds is {paths.solution.split.n_folds}; {advice}")
+    split, n_folds = paths.solution.split, table.fold.nunique()
+    if split.holdout and n_folds != 2:
+        raise UserError(f"{paths.folds} has {n_folds} folds, split.holdout {split.holdout} makes two; {advice}")
+    if not split.holdout and n_folds != split.n_folds:
+        raise UserError(f"{paths.folds} has {n_folds} folds, split.n_folds is {split.n_folds}; {advice}")
     record = paths.folds_record / RECORD
     made_with = files.read_json(record)["config"] if record.exists() else {}
     for key, value in spec(paths).config.items():
@@ -64,5 +69,8 @@ def _write_new(paths: Paths, strips: Strips) -> None:
         pairs += duplicates.read_known_pairs(Path(split.known_duplicates))
     group = duplicates.group(image_ids, pairs)
     say(f"folds: {len(image_ids) - len(set(group))} strips repeat another one and stay with it")
-    fold = make_folds(strips.index, group, split.n_folds, split.seed)
+    if split.holdout:
+        fold = np.where(draw_groups(group, split.holdout, split.seed), 0, 1)
+    else:
+        fold = make_folds(strips.index, group, split.n_folds, split.seed)
     write_folds(paths.folds, image_ids, fold, group)

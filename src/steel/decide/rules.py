@@ -94,7 +94,7 @@ def apply_to_map(rules: Rules, prob: NDArray[np.uint8], gate: NDArray[np.float32
     Args:
         rules: one per class.
         prob: (4, 256, 1600) uint8, the ensemble's map before `largest_class`.
-        gate: (4,) float32, the classifiers' probability; 1 where there is no classifier.
+        gate: (4,) float32, the probability that the class is there; 1 where no model gives one.
 
     Returns:
         (4, 256, 1600) bool; no pixel is in two of them.

@@ -34,11 +34,11 @@ class Table:
 
     Attributes:
         image_ids: (n,) str.
-        fold: (n,) int16, the fold each image was held out in.
+        fold: (n,) int16, the fold each image was held out in; where one fold alone was, a random part of it.
         true_px: (n, 4) int32, area of the true masks.
         area_px: (n, 4, 256) int32; [i, k, t] = pixels of class k+1 with value >= t after `largest_class`.
         overlap_px: (n, 4, 256) int32, those of them under the true mask of class k+1.
-        gate: (n, 4) float32, the classifiers' probability; 1 where there is no classifier.
+        gate: (n, 4) float32, the probability that the class is there; 1 where no model gives one.
     """
 
     image_ids: NDArray[np.str_]

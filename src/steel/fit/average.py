@@ -1,7 +1,7 @@
 """Averages of weights over a training: moving, uniform, of chosen checkpoints; and the statistics to go with them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,32 @@ def mean_of(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         else value.clone()
         for name, value in states[-1].items()
     }
+
+
+class Best:
+    """The weights after the `k` best epochs, as judged on strips kept from training; `scores` and `states` are all.
+
+    Attributes:
+        scores: of every epoch so far; nan without a look.
+        states: epoch (from 0) to its weights, on the CPU; at most k.
+    """
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.scores: list[float] = []
+        self.states: dict[int, dict[str, Tensor]] = {}
+
+    def offer(self, score: float, values: Mapping[str, Tensor]) -> None:
+        """Take in the score of one more epoch, and its weights if it is among the best."""
+        self.scores.append(score)
+        epoch, kept = len(self.scores) - 1, keep(self.scores, self.k)
+        if epoch in kept:
+            self.states[epoch] = {name: value.detach().cpu().clone() for name, value in values.items()}
+        self.states = {k: self.states[k] for k in kept}
+
+    def mean(self) -> dict[str, Tensor]:
+        """The mean of their weights, which wants `update_batch_norm`."""
+        return mean_of(list(self.states.values()))
 
 
 @torch.no_grad()

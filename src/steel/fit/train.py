@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from steel import files, specs
 from steel.data.augment import augmenter
 from steel.data.cache import open_strips
-from steel.data.folds import fold_of
+from steel.data.folds import draw_groups, fold_of, group_of
 from steel.device import amp_dtype, for_training, open_device
 from steel.errors import UserError, shorten
 from steel.fit.checkpoint import save_weights
@@ -51,7 +51,11 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
         raise UserError(
             f"models.{name}.rows: {model.rows} leaves no strip to train on beside fold {fold}; allowed: all"
         )
-    trainer = Trainer(model, machine, strips, rows, seed=model.seed * 100 + fold)
+    seed, inner = model.seed * 100 + fold, None
+    if model.best_epochs:
+        chosen = draw_groups([group_of(paths.folds, strips.image_ids)[row] for row in rows], model.inner_share, seed)
+        rows, inner = rows[~chosen], rows[chosen]
+    trainer = Trainer(model, machine, strips, rows, seed, inner)
     done, log = trainer.restore(job.partial, job.key)
     n_epochs = sum(phase.epochs for phase in model.phases)
     if done:
@@ -59,8 +63,8 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     trainer.origin = _origin(job)
     with _events(job.folder / "events", done) as events:
         for epoch in track(range(done, n_epochs), job.name, "epochs", n_epochs, done):
-            look = (epoch + 1) % model.validate_every == 0 or epoch + 1 == n_epochs
-            log.append(_run_epoch(trainer, job.name, epoch, np.flatnonzero(held) if look else None, log))
+            look_at = np.flatnonzero(held) if trainer.looks(epoch) else None
+            log.append(_run_epoch(trainer, job.name, epoch, look_at, log))
             _write_log(job.folder, log)
             _write_events(events, log[-1])
             if epoch + 1 < n_epochs:
@@ -92,6 +96,8 @@ def _run_epoch(
     report = trainer.epoch(epoch, f"{name} epoch {epoch + 1}/{n_epochs}", [row["loss"] for row in log])
     row: dict[str, Any] = {"epoch": epoch + 1, "loss": report.loss, "lr": report.lr, "steps": report.steps}
     row["train_s"] = round(time.monotonic() - start, 3)
+    if report.inner is not None:
+        row["inner_mean"] = report.inner
     if held is None:
         return row
     score = trainer.validate(held, f"{name} held out")

@@ -1,6 +1,7 @@
 """One training: net, loss, optimizer and average, and how they advance by an epoch, the same bits every time."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,12 @@ from steel.data.dataset import Crops, Sampling, presence, unpack
 from steel.data.mix import MIXES
 from steel.device import amp_dtype, open_device
 from steel.errors import UserError
-from steel.fit.average import Ema, Swa, update_batch_norm
+from steel.fit.average import Best, Ema, Swa, update_batch_norm
 from steel.fit.checkpoint import load_checkpoint, save_checkpoint
 from steel.fit.optim import optimizer_for
 from steel.fit.schedules import lr_at, place_of
 from steel.nets.build import Net, build, place
-from steel.nets.losses import Loss, mixed
+from steel.nets.losses import Loss, bce, mixed
 from steel.progress import track
 from steel.workers import cores
 
@@ -52,6 +53,7 @@ class Report:
     loss: float
     lr: float
     steps: int
+    inner: float | None = None  # mean score on the strips kept from training, after epochs that are looked at
 
 
 class Trainer:
@@ -62,8 +64,15 @@ class Trainer:
     """
 
     def __init__(
-        self, model: ModelConfig, machine: MachineConfig, strips: Strips, rows: NDArray[np.int64], seed: int
+        self,
+        model: ModelConfig,
+        machine: MachineConfig,
+        strips: Strips,
+        rows: NDArray[np.int64],
+        seed: int,
+        inner: NDArray[np.int64] | None = None,
     ) -> None:
+        """Train on `rows` of the cache; `inner`: rows that judge the epochs where the best ones ship."""
         self.model, self.machine, self.strips, self.rows, self.seed = model, machine, strips, rows, seed
         self.device = open_device(machine)
         torch.manual_seed(seed)
@@ -73,6 +82,7 @@ class Trainer:
         self.dtype = amp_dtype(model.amp, self.device)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype is torch.float16)
         self.average = Swa(self.net) if model.average_epochs else Ema(self.net, model.ema)
+        self.best, self.inner = Best(model.best_epochs) if model.best_epochs else None, inner
         self.n_epochs = sum(phase.epochs for phase in model.phases)
         self.rng = np.random.default_rng([seed, 0, 2])  # of mixtures; each epoch has its own
         self.origin: dict[str, str] = {}  # code and environment that checkpoints were made by
@@ -97,11 +107,14 @@ class Trainer:
                 self._step(lr)
             if (i + 1) % LOOK_EVERY == 0 or i + 1 == len(loader):
                 self._check("loss", total, title)
-        if isinstance(self.average, Swa) and epoch >= self.n_epochs - self.model.average_epochs:
-            self._average_epoch(epoch)
+        inner = self._average_epoch(epoch, title)
         weights = [value.sum() for value in self.average.values.values() if value.is_floating_point()]
         self._check("sum of the weights", torch.stack(weights).sum(), title)
-        return Report(float(total) / len(loader), lr, n_steps)
+        return Report(float(total) / len(loader), lr, n_steps, inner)
+
+    def looks(self, epoch: int) -> bool:
+        """Whether the weights after an epoch are looked at."""
+        return (epoch + 1) % self.model.validate_every == 0 or epoch + 1 == self.n_epochs
 
     def _loader(self, epoch: int) -> DataLoader:
         phase, model = place_of(epoch, self.model.phases).phase, self.model
@@ -133,12 +146,24 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
         )
 
-    def _average_epoch(self, epoch: int) -> None:
-        """Take the weights after an epoch into their mean; after the last, the statistics that belong to it."""
-        self.average.update(self.net)
-        if epoch + 1 < self.n_epochs:
-            return
+    def _average_epoch(self, epoch: int, title: str) -> float | None:
+        """Take in the weights after an epoch where means of epochs ship; give its score on the inner rows, if any."""
+        inner = None
+        if isinstance(self.average, Swa) and epoch >= self.n_epochs - self.model.average_epochs:
+            self.average.update(self.net)
+        if self.best:
+            assert self.inner is not None
+            inner = self.validate(self.inner, f"{title} inner").mean if self.looks(epoch) else None
+            self.best.offer(math.nan if inner is None else inner, self.average.values)
+        if epoch + 1 == self.n_epochs and (self.best or isinstance(self.average, Swa)):
+            self._settle(epoch)
+        return inner
+
+    def _settle(self, epoch: int) -> None:
+        """Make the mean of epochs what ships, with the batch norms' statistics that belong to it."""
         net = self._shadow()
+        if self.best:
+            net.load_state_dict(self.best.mean())
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
             update_batch_norm(net, (image.to(self.device).unsqueeze(1) for image, _ in self._loader(epoch)))
         self.average.values = {name: value.clone() for name, value in net.state_dict().items()}
@@ -153,13 +178,16 @@ class Trainer:
     def _backward(self, image: Tensor, bits: Tensor) -> Tensor:
         """Add the gradients of one batch; give its loss."""
         image, bits = image.to(self.device, non_blocking=True), bits.to(self.device, non_blocking=True)
-        target = unpack(bits, self.net.downscale) if self.model.kind == "segmenter" else presence(bits)
+        classes = presence(bits)
+        target = unpack(bits, self.net.downscale) if self.model.kind == "segmenter" else classes
         image = image.unsqueeze(1)  # (B, 1, H, W)
         if self.model.mix != "none":
             image, target = MIXES[self.model.mix](image, target, self.rng)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-            logits = self.net(image, full_size=False)  # (B, 4, H / downscale, W / downscale) or (B, 4)
-        loss = self.loss(logits.float(), target)
+            logits = self.net(image, full_size=False)  # maps (B, 4, H / downscale, W / downscale), labels (B, 4)
+        loss = self.loss(logits.main.float(), target)
+        if self.model.gate_weight:
+            loss = loss + self.model.gate_weight * bce(logits.labels.float(), classes)
         self.scaler.scale(loss / self.model.accumulate).backward()
         return loss.detach()
 
@@ -195,7 +223,7 @@ class Trainer:
             image = torch.from_numpy(self.strips.images[part]).to(self.device).unsqueeze(1)  # (B, 1, H, W)
             bits = torch.from_numpy(self.strips.masks[part]).to(self.device)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-                pred = shadow(image) > 0
+                pred = shadow(image).main > 0
             true = (unpack(bits) if self.model.kind == "segmenter" else presence(bits)) > 0
             pixels = [x.flatten(2).sum(2) if x.ndim == 4 else x.long() for x in (pred, true, pred & true)]
             found.append(torch.stack(pixels).cpu().numpy())
@@ -214,6 +242,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "average": self.average.values,
             "updates": self.average.updates,
+            "best": {"scores": self.best.scores, "states": self.best.states} if self.best else None,
         }
         save_checkpoint(path, state)
 
@@ -228,6 +257,8 @@ class Trainer:
         for name, value in state["average"].items():
             self.average.values[name].copy_(value)
         self.average.updates = state["updates"]
+        if self.best:
+            self.best.scores, self.best.states = state["best"]["scores"], state["best"]["states"]
         self.origin = json.loads(state["origin"])
         return state["done"], json.loads(state["log"])
 

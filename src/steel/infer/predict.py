@@ -17,7 +17,7 @@ from steel.device import amp_dtype, open_device
 from steel.fit.checkpoint import load_weights
 from steel.infer.store import Builder
 from steel.infer.tta import from_view, to_view
-from steel.nets.build import Net, build, place
+from steel.nets.build import Net, Outputs, build, place
 from steel.paths import Paths
 from steel.progress import track
 from steel.stage import Spec
@@ -46,7 +46,7 @@ class Predictor:
     and then a strip's bytes would depend on its neighbours.
     """
 
-    kind: str
+    gives_maps: bool
     nets: list[Net]
     views: list[str]
     batch: int
@@ -65,23 +65,24 @@ class Predictor:
             load_weights(net, paths.fold(name, fold) / "weights.safetensors")
             nets.append(place(net, device).eval())
         dtype = amp_dtype(model.amp, device)
-        return cls(model.kind, nets, list(solution.predict.tta), solution.predict.batch, device, dtype)
+        return cls(model.kind == "segmenter", nets, list(solution.predict.tta), solution.predict.batch, device, dtype)
 
     @torch.inference_mode()
-    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        """Mean probability over nets and views of up to `batch` strips (b, 256, 1600): (b, 4, 256, 1600) or (b, 4)."""
+    def __call__(self, images: NDArray[np.uint8]) -> Outputs:
+        """Mean probabilities over nets and views of up to `batch` strips (b, 256, 1600) uint8."""
         n = len(images)
         padded = np.concatenate([images, np.repeat(images[-1:], self.batch - n, axis=0)])
         x = torch.from_numpy(padded).to(self.device).unsqueeze(1)
-        total: Tensor | None = None
+        totals: list[Tensor | None] = [None, None]  # of maps and of labels
         for net in self.nets:
             for view in self.views:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
                     logits = net(to_view(x, view))
-                prob = from_view(logits.float().sigmoid(), view)
-                total = prob if total is None else total.add_(prob)
-        assert total is not None
-        return total[:n] / (len(self.nets) * len(self.views))
+                for i, part in enumerate(logits):
+                    if part is not None:
+                        prob, total = from_view(part.float().sigmoid(), view), totals[i]
+                        totals[i] = prob if total is None else total.add_(prob)
+        return Outputs(*(None if total is None else total[:n] / (len(self.nets) * len(self.views)) for total in totals))
 
 
 def quantise(prob: Tensor) -> NDArray[np.uint8]:
@@ -92,8 +93,7 @@ def quantise(prob: Tensor) -> NDArray[np.uint8]:
 def _fill(job: Spec, predictor: Predictor, strips: Strips, rows: NDArray[np.int64]) -> dict[Path, str]:
     """Write the store of some rows of the cache; batches that an interrupted run finished are kept."""
     image_ids = [strips.image_ids[row] for row in rows]
-    maps = predictor.kind == "segmenter"
-    builder = Builder(job.folder, job.key, image_ids, maps)
+    builder = Builder(job.folder, job.key, image_ids, predictor.gives_maps)
     done = builder.done
     starts = [
         s
@@ -102,9 +102,14 @@ def _fill(job: Spec, predictor: Predictor, strips: Strips, rows: NDArray[np.int6
     ]
     for start in track(starts, job.name, "batches"):
         part = rows[start : start + predictor.batch]
-        prob = predictor(strips.images[part])  # (b, 4, 256, 1600) or (b, 4)
-        pixels = prob.double().flatten(2) if maps else prob.double().unsqueeze(2)
-        p, pq = pixels.sum(2), (pixels * (1 - pixels)).sum(2)  # (b, 4)
+        maps, labels = predictor(strips.images[part])
+        gate = None if labels is None else labels.double().cpu().numpy()
         places = list(range(start, start + len(part)))
-        builder.write(places, quantise(prob) if maps else None, p.cpu().numpy(), pq.cpu().numpy())
+        if maps is None:
+            assert gate is not None
+            builder.write(places, None, gate, gate * (1 - gate), gate)
+        else:
+            pixels = maps.double().flatten(2)  # (b, 4, 409600)
+            p, pq = pixels.sum(2), (pixels * (1 - pixels)).sum(2)  # (b, 4)
+            builder.write(places, quantise(maps), p.cpu().numpy(), pq.cpu().numpy(), gate)
     return builder.finish()

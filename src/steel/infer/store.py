@@ -18,8 +18,9 @@ from steel import files
 from steel.competition import HEIGHT, N_CLASSES, WIDTH
 from steel.errors import UserError, shorten
 
-# One record per image: sums over its pixels of p and p(1-p) (segmenter), or p and p(1-p) themselves (classifier).
-RECORD = np.dtype([("row", "<i8"), ("p", "<f8", N_CLASSES), ("pq", "<f8", N_CLASSES)])
+# One record per image: sums over its pixels of p and p(1-p) (segmenter), or p and p(1-p) themselves (classifier), and
+# the probability that a class is there, nan from a net that gives maps only.
+RECORD = np.dtype([("row", "<i8"), *((name, "<f8", N_CLASSES) for name in ("p", "pq", "gate"))])
 MAPS, VALUES, DONE = "maps.zarr", "values.npz", "done.bin"
 
 
@@ -41,8 +42,10 @@ class Builder:
         """Rows that are written."""
         return {int(row) for row in self.records["row"]}
 
-    def write(self, rows: list[int], maps: NDArray[np.uint8] | None, p: NDArray, pq: NDArray) -> None:
-        """Write some images: maps (b, 4, 256, 1600) uint8 of a segmenter, p and pq (b, 4) float."""
+    def write(
+        self, rows: list[int], maps: NDArray[np.uint8] | None, p: NDArray, pq: NDArray, gate: NDArray | None = None
+    ) -> None:
+        """Write some images: maps (b, 4, 256, 1600) uint8 of a segmenter; p, pq and gate (b, 4) float."""
         if self.maps is not None:
             assert maps is not None
             for row, value in zip(rows, maps, strict=True):
@@ -51,7 +54,7 @@ class Builder:
                 if chunk.exists():  # an all-zero chunk is not stored
                     files.sync(chunk)
         records = np.zeros(len(rows), RECORD)
-        records["row"], records["p"], records["pq"] = rows, p, pq
+        records["row"], records["p"], records["pq"], records["gate"] = rows, p, pq, np.nan if gate is None else gate
         with (self.work / DONE).open("ab") as done:
             done.write(records.tobytes())
             done.flush()
@@ -66,7 +69,8 @@ class Builder:
         _, first = np.unique(self.records["row"], return_index=True)
         records = self.records[first]  # in row order
         with files.atomic(self.folder / VALUES) as temporary, temporary.open("wb") as file:
-            np.savez(file, image_ids=np.array(self.image_ids), p=records["p"], pq=records["pq"])
+            ids = np.array(self.image_ids)
+            np.savez(file, image_ids=ids, p=records["p"], pq=records["pq"], gate=records["gate"])
         values = files.sha256(self.folder / VALUES)  # the sums tell maps apart as well as the maps' own bytes would
         outputs = {self.folder / VALUES: values}
         if self.maps is not None:
@@ -106,12 +110,14 @@ class Store:
         image_ids: (n,) names in row order.
         p: (n, 4) float64: sum over the pixels of the probability (segmenter), or the probability (classifier).
         pq: the same of p(1-p).
+        gate: (n, 4) float64: the probability that a class is there; None from a net that gives maps only.
         maps: (n, 4, 256, 1600) uint8, 255 = 1.0; None for a classifier.
     """
 
     image_ids: list[str]
     p: NDArray[np.float64]
     pq: NDArray[np.float64]
+    gate: NDArray[np.float64] | None
     maps: zarr.Array | None
 
     def map(self, row: int) -> NDArray[np.uint8]:
@@ -123,9 +129,9 @@ class Store:
 def open_store(folder: Path) -> Store:
     """Open a finished store."""
     with np.load(folder / VALUES) as values:
-        image_ids, p, pq = [str(i) for i in values["image_ids"]], values["p"], values["pq"]
+        image_ids, p, pq, gate = [str(i) for i in values["image_ids"]], values["p"], values["pq"], values["gate"]
     maps = zarr.open_array(str(folder / MAPS), mode="r") if (folder / MAPS).exists() else None
-    return Store(image_ids, p, pq, maps)
+    return Store(image_ids, p, pq, None if np.isnan(gate).any() else gate, maps)
 
 
 def _discard(work: Path) -> None:

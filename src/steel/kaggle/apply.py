@@ -79,11 +79,10 @@ def _finished(paths: Paths) -> tuple[Solution, Decision]:
 
 def _masks(strips: NDArray[np.uint8], predictors: dict[str, Predictor], decision: Decision) -> list[NDArray[np.bool_]]:
     """Masks (4, 256, 1600) of each strip of a batch (b, 256, 1600)."""
-    maps = [quantise(predictors[name](strips)) for name in decision.segmenters]  # each (b, 4, 256, 1600)
-    gate = np.ones((len(strips), N_CLASSES), np.float32)
-    if decision.classifiers:
-        probs = [predictors[name](strips).double().cpu().numpy() for name in decision.classifiers]
-        gate = np.mean(probs, axis=0).astype(np.float32)
+    probs = [predictor(strips) for predictor in predictors.values()]
+    maps = [quantise(prob.maps) for prob in probs if prob.maps is not None]  # each (b, 4, 256, 1600)
+    labels = [prob.labels.double().cpu().numpy() for prob in probs if prob.labels is not None]  # each (b, 4)
+    gate = np.mean(labels, axis=0).astype(np.float32) if labels else np.ones((len(strips), N_CLASSES), np.float32)
     return [mask_strip([m[i] for m in maps], gate[i], decision.tuned) for i in range(len(strips))]
 
 

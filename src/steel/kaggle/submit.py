@@ -12,8 +12,9 @@ from steel import __version__, files, rle
 from steel.config import digest
 from steel.data.cache import open_strips
 from steel.decide.ensemble import mean_map
+from steel.decide.held_out import gates
 from steel.decide.rules import Rules, apply_to_map
-from steel.decide.run import Decision, gates
+from steel.decide.run import Decision
 from steel.errors import UserError
 from steel.infer.store import open_store
 from steel.kaggle.submission import check_submission, write_submission
@@ -40,7 +41,7 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     for name, store in stores.items():
         if store.image_ids != image_ids:
             raise UserError(f"{paths.test(name)} holds predictions of other strips: run `steel predict CONFIG --force`")
-    gate = gates([stores[name] for name in decision.classifiers], len(image_ids))
+    gate = gates([stores[name] for name in decision.gates], len(image_ids))
     rows = []
     for i in track(range(len(image_ids)), "submit", "strips"):
         maps = [stores[name].map(i) for name in decision.segmenters]

@@ -14,7 +14,7 @@ from steel.errors import UserError
 from steel.nets.pooling import POOLS, Pooled
 from steel.nets.study_classifiers import cnn_deep_multi, cnn_deep_single, cnn_multi, cnn_single, transfer
 from steel.nets.torchvision_shim import ensure_torchvision_imports
-from steel.nets.weights import downloading, load_encoder
+from steel.nets.weights import downloading, load_encoder, refusing
 from steel.tables import choose
 
 ensure_torchvision_imports()
@@ -34,22 +34,26 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
 def classifier(model: ModelConfig, weights: str | None) -> nn.Module:
     """The net `model.net`: (B, 1, H, W) float -> logits (B, 4).
 
-    `weights`: imagenet (timm sums the three filters of the first layer into one), a file, or None. Raises UserError for
-    an unknown name, an option the net does not know, weights that cannot be had.
+    `weights`: imagenet (timm sums the three filters of the first layer into one), a file, or None. `dropout` is timm's
+    `drop_rate`, before the last layer. Raises UserError for an unknown name, an option the net does not know, weights
+    that cannot be had, dropout where there is no place for it.
     """
-    if ":" in model.net:
-        if weights is not None:
-            raise UserError(f"weights: {weights!r} cannot be put into {model.net}; allowed for a net of your own: null")
-        return choose({}, model.net, "net")(in_chans=1, num_classes=N_CLASSES, **model.options)
-    build = _of_table if model.net in CLASSIFIERS else _of_timm
-    try:
-        with downloading(model.net, weights):
-            net = build(model, weights == "imagenet")
-    except (TypeError, RuntimeError, AssertionError) as error:
-        raise UserError(f"net {model.net}: refused: {(str(error) or repr(error)).splitlines()[0]}") from None
+    own = ":" in model.net
+    if own and weights is not None:
+        raise UserError(f"weights: {weights!r} cannot be put into {model.net}; allowed for a net of your own: null")
+    if model.dropout and (own or model.net in CLASSIFIERS):
+        instead = "an option of its own" if own else "a net of timm; the study's have dropouts of their own"
+        raise UserError(f"dropout: {model.dropout} has no place in {model.net}; allowed: 0; use {instead}")
+    build = _of_your_own if own else _of_table if model.net in CLASSIFIERS else _of_timm
+    with refusing(f"net {model.net}: refused"), downloading(model.net, weights):
+        net = build(model, weights == "imagenet")
     if weights not in (None, "imagenet"):
         load_encoder(_backbone(net), weights, model.weights_partial)
     return net
+
+
+def _of_your_own(model: ModelConfig, _pretrained: bool) -> nn.Module:
+    return choose({}, model.net, "net")(in_chans=1, num_classes=N_CLASSES, **model.options)
 
 
 def _of_table(model: ModelConfig, pretrained: bool) -> nn.Module:
@@ -69,6 +73,10 @@ def _of_timm(model: ModelConfig, pretrained: bool) -> nn.Module:
         raise UserError(f"net: timm has no model {model.net!r}; close names: {', '.join(close) or 'none'}")
     fixed: dict[str, Any] = {"pretrained": pretrained, "in_chans": 1}
     options = dict(model.options)
+    if model.dropout and "drop_rate" in options:
+        raise UserError(f"dropout: {model.dropout} and options.drop_rate {options['drop_rate']}; allowed: one of them")
+    if model.dropout:
+        options["drop_rate"] = model.dropout
     pool = options.pop("pool", None)
     if pool is None:
         return timm.create_model(model.net, num_classes=N_CLASSES, **fixed, **options)

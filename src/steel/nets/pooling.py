@@ -58,7 +58,7 @@ POOLS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Pooled(nn.Module):
-    """A backbone without pooling, a pooling of POOLS, dropout, four logits.
+    """A backbone of timm without pooling, a pooling of POOLS, dropout, four logits.
 
     Shape: (B, 1, H, W) -> (B, 4). Raises UserError for a backbone that does not end in maps, such as a transformer.
     """
@@ -67,14 +67,19 @@ class Pooled(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.pool = POOLS[pool]()
+        size = getattr(getattr(backbone, "patch_embed", None), "img_size", None) or (224, 224)  # some take no other
         with torch.no_grad():
-            maps = backbone.eval()(torch.zeros(1, 1, 224, 224))
+            maps = backbone.eval()(torch.zeros(1, 1, *size))
         backbone.train()
         if maps.ndim != 4:
             raise UserError(f"options: pool {pool} needs maps, the net ends in {tuple(maps.shape)}; allowed: no pool")
-        n = maps.shape[1] * (2 if pool == "concat" else 1)
+        n = self._channels_first(maps).shape[1] * (2 if pool == "concat" else 1)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(n, N_CLASSES))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch."""
-        return self.head(self.pool(self.backbone(x)))
+        return self.head(self.pool(self._channels_first(self.backbone(x))))
+
+    def _channels_first(self, maps: Tensor) -> Tensor:
+        last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"  # Swin and its like
+        return maps.permute(0, 3, 1, 2) if last else maps

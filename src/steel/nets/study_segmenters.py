@@ -4,6 +4,7 @@ H and W are multiples of 16 (`fcn`, `unet_modified`, `unet_residual`) or 32 (`un
 sigmoid outputs; here the sigmoid is part of the loss. Numbers of trainable parameters equal the study's.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -156,3 +157,12 @@ class UnetResidual(nn.Module):
         for level, skip in zip(self.up, reversed(found[:-1]), strict=True):
             x = level(torch.cat([self.rise(x), skip], 1))
         return self.head(x)
+
+
+# Nets of one piece by name: called as f(**options) -> nn.Module; they have no encoder to choose or to pretrain.
+WITHOUT_ENCODER: dict[str, Callable[..., nn.Module]] = {
+    "fcn": Fcn,
+    "unet_plain": UnetPlain,
+    "unet_modified": UnetModified,
+    "unet_residual": UnetResidual,
+}

@@ -1,6 +1,7 @@
-"""Pretrained weights of an encoder from a file, and what to say when a download fails."""
+"""Pretrained weights of an encoder from a file, and what to say when a download fails or a library refuses a net."""
 
 import pickle
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,35 @@ from torch import Tensor, nn
 
 from steel.competition import HEIGHT
 from steel.errors import UserError, shorten
+from steel.progress import say
 
 # Heads for ImageNet's classes: never wanted in an encoder.
 HEADS = ("fc.", "classifier.", "head.fc.", "last_linear.")
 # The bases of the hub's own error are those of the HTTP client that its version uses: requests, httpx or httpx2.
 DOWNLOAD_ERRORS: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
 ANSWER_S = 5
+# What smp, timm and torch raise for nets, encoders, options and sizes that do not go together.
+REFUSALS: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Around what a library may refuse: one UserError, which begins with `what`, instead of its exception."""
+    try:
+        yield
+    except REFUSALS as error:
+        told = " ".join(str(error.args[0] if error.args else "").split("\n")[0].split())
+        # Bare assertions say nothing: then the line that raised is the best there is.
+        reason = told or f"{type(error).__name__} at `{traceback.extract_tb(error.__traceback__)[-1].line}`"
+        raise UserError(f"{what}: {reason}") from None
 
 
 @contextmanager
@@ -82,10 +106,12 @@ def load_encoder(encoder: nn.Module, path: str, partial: bool) -> None:
             fitting[name] = adapted
         else:
             faults.append(f"{name} is {tuple(value.shape)}, the encoder wants {tuple(wanted[name].shape)}")
-    if not fitting:
+    if all("num_batches" in name for name in fitting):  # counters fit anywhere
         raise UserError(f"weights: {path} holds no tensor that fits the encoder")
     if faults and not partial:
         raise UserError(f"weights: {path}: {shorten(faults)}; set weights_partial: true to accept this")
+    if faults:
+        say(f"weights: {path} gives {len(fitting)} of the {len(wanted)} tensors of the encoder: {shorten(faults)}")
     encoder.load_state_dict(fitting, strict=False)
 
 

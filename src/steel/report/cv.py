@@ -8,19 +8,23 @@ import numpy as np
 
 from steel import files
 from steel.competition import CLASSES, N_CLASSES
+from steel.decide import run
 from steel.decide.rules import NEVER_PX
 from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.paths import Paths
+from steel.report.models import ModelRow, judge_models
+from steel.report.models import as_markdown as models_section
 from steel.report.outcomes import WAYS, Outcome, best_known, judge, public_mean
+from steel.report.text import number, text_table
 from steel.stage import Spec, recorded
 
-CODE = ("report", "decide", "metrics", "competition", "infer/store", "data/cache")
+CODE = ("report", "decide", "metrics", "study_metrics", "competition", "infer/store", "data/cache", "data/folds")
 
 
 def spec(paths: Paths, folds: Sequence[int]) -> Spec:
     """What the report is made from."""
-    inputs = {"decide": recorded(paths.decide), "folds": recorded(paths.folds_record)}
+    inputs = {**run.spec(paths, folds).inputs, "decide": recorded(paths.decide)}  # stores and masks are read again
     return Spec("report", paths.report, {"folds": list(folds)}, inputs, CODE)
 
 
@@ -31,10 +35,11 @@ def make(paths: Paths) -> dict[Path, str]:
     table = Table.load(paths.decide / "table.npz")
     decision = Decision.load(paths.decide / "rules.json")
     outcomes = judge(table, decision)
-    numbers = as_json(paths, table, decision, outcomes)
+    models = judge_models(paths, decision, decision.folds)
+    numbers = {**as_json(paths, table, decision, outcomes), "models": [row.as_dict() for row in models]}
     files.write_json(paths.report / "cv.json", numbers)
     with files.atomic(paths.report / "cv.md") as temporary:
-        temporary.write_text(as_markdown(paths.solution.name, numbers, decision))
+        temporary.write_text(as_markdown(paths.solution.name, numbers, decision, models))
     pictures = plots.write(paths, table, decision, outcomes[best_known(outcomes)])
     written = [paths.report / "cv.json", paths.report / "cv.md", *pictures]
     return {path: files.sha256(path) for path in written}
@@ -43,13 +48,13 @@ def make(paths: Paths) -> dict[Path, str]:
 def as_json(paths: Paths, table: Table, decision: Decision, outcomes: dict[str, Outcome]) -> dict[str, Any]:
     """All numbers of the report as plain values."""
     best = best_known(outcomes)
-    folds = [int(k) for k in decision.folds]
-    n_folds = paths.solution.split.n_folds
+    folds, parts = [int(k) for k in decision.folds], [int(k) for k in np.unique(table.fold)]
+    n_folds = len(paths.solution.folds)
     by_fold = {
-        kind: {str(k): outcome.score(table, table.fold == k).as_dict() for k in folds}
+        kind: {str(k): outcome.score(table, table.fold == k).as_dict() for k in parts}
         for kind, outcome in outcomes.items()
     }
-    means = [by_fold[best][str(k)]["mean"] for k in folds]
+    means = [by_fold[best][str(k)]["mean"] for k in parts]
     whole = {kind: outcome.score(table).as_dict() for kind, outcome in outcomes.items()}
     headline = {
         "kind": best,
@@ -62,13 +67,14 @@ def as_json(paths: Paths, table: Table, decision: Decision, outcomes: dict[str, 
         "partial": len(folds) < n_folds,
         "folds": folds,
         "n_folds": n_folds,
+        "holdout": paths.solution.split.holdout,
         "n_images": len(table),
     }
     return {"solution": paths.solution.name, "headline": headline, "all": whole, "by_fold": by_fold}
 
 
-def as_markdown(name: str, numbers: dict[str, Any], decision: Decision) -> str:
-    """The report in words and tables."""
+def as_markdown(name: str, numbers: dict[str, Any], decision: Decision, models: Sequence[ModelRow] = ()) -> str:
+    """The report in words and tables; without models, without their section."""
     return (
         "\n\n".join(
             [
@@ -76,6 +82,7 @@ def as_markdown(name: str, numbers: dict[str, Any], decision: Decision) -> str:
                 *_headline(numbers),
                 *_rules_table(numbers),
                 *_class_table(numbers, decision),
+                *models_section(models),
                 *_fold_table(numbers),
             ]
         )
@@ -89,7 +96,7 @@ def _headline(numbers: dict[str, Any]) -> list[str]:
         f" (standard deviation over folds {head['std_over_folds']:.4f})" if head["std_over_folds"] is not None else ""
     )
     lines = [
-        f"**Mean Dice {head['mean']:.5f}**{spread}, positive-only {_number(head['positive'])}, on {head['n_images']} "
+        f"**Mean Dice {head['mean']:.5f}**{spread}, positive-only {number(head['positive'])}, on {head['n_images']} "
         f"held-out strips, {WAYS[head['kind']]}. Showing nothing scores {head['empty_mean']:.5f}. Re-weighted to the "
         f"public test set's class shares: {head['public_mean']:.4f}."
     ]
@@ -98,6 +105,12 @@ def _headline(numbers: dict[str, Any]) -> list[str]:
         lines.insert(
             0, f"**Partial:** only fold {done} of {head['n_folds']}; not comparable with a full cross-validation."
         )
+    if len(head["folds"]) == 1:
+        share = f" (a random {head['holdout']:.0%} of the strips)" if head["holdout"] else ""
+        lines.append(
+            f"Fold {head['folds'][0]} alone was held out{share}: the rules were tuned on four fifths of it and scored "
+            "on the last, in turn; below, a fold is such a part."
+        )
     if head["optimism"] is not None:
         lines.append(f"Tuning and scoring on the same strips would claim {head['optimism']:+.5f}.")
     return lines
@@ -105,10 +118,10 @@ def _headline(numbers: dict[str, Any]) -> list[str]:
 
 def _rules_table(numbers: dict[str, Any]) -> list[str]:
     rows = [
-        [WAYS[kind], f"{s['mean']:.5f}", _number(s["positive"]), str(sum(s["fp"])), str(sum(s["fn"]))]
+        [WAYS[kind], f"{s['mean']:.5f}", number(s["positive"]), str(sum(s["fp"])), str(sum(s["fn"]))]
         for kind, s in numbers["all"].items()
     ]
-    return ["## Rules", _table(["rules", "mean Dice", "positive-only", "FP", "FN"], rows)]
+    return ["## Rules", text_table(["rules", "mean Dice", "positive-only", "FP", "FN"], rows)]
 
 
 def _class_table(numbers: dict[str, Any], decision: Decision) -> list[str]:
@@ -119,14 +132,14 @@ def _class_table(numbers: dict[str, Any], decision: Decision) -> list[str]:
         cells = [
             str(k + 1),
             f"{s['class_mean'][k]:.5f}",
-            _number(s["class_positive"][k]),
+            number(s["class_positive"][k]),
             s["n_positive"][k],
             s["fp"][k],
             s["fn"][k],
         ]
         rows.append([*map(str, cells), f"{rule.threshold / 255:.3f}", area, f"{rule.min_gate:.3f}"])
     head = ["class", "mean Dice", "positive-only", "masks", "FP", "FN", "ships: threshold", "min area, px", "gate"]
-    return ["## Classes", _table(head, rows)]
+    return ["## Classes", text_table(head, rows)]
 
 
 def _fold_table(numbers: dict[str, Any]) -> list[str]:
@@ -134,7 +147,7 @@ def _fold_table(numbers: dict[str, Any]) -> list[str]:
     rows = []
     for fold, s in numbers["by_fold"][kind].items():
         per_class = [
-            f"{mean:.4f} / {_number(positive)}"
+            f"{mean:.4f} / {number(positive)}"
             for mean, positive in zip(s["class_mean"], s["class_positive"], strict=True)
         ]
         rows.append(
@@ -142,7 +155,7 @@ def _fold_table(numbers: dict[str, Any]) -> list[str]:
                 fold,
                 str(s["n_images"]),
                 f"{s['mean']:.5f}",
-                _number(s["positive"]),
+                number(s["positive"]),
                 str(sum(s["fp"])),
                 str(sum(s["fn"])),
                 *per_class,
@@ -153,7 +166,7 @@ def _fold_table(numbers: dict[str, Any]) -> list[str]:
         for label, f in (("mean", np.mean), ("std", _std)):
             means, positives = ([s[key] for s in scores if s[key] is not None] for key in ("mean", "positive"))
             positive = float(f(positives)) if len(positives) == len(scores) else None
-            rows.append([label, "", f"{f(means):.5f}", _number(positive), "", "", *[""] * N_CLASSES])
+            rows.append([label, "", f"{f(means):.5f}", number(positive), "", "", *[""] * N_CLASSES])
     head = [
         "fold",
         "strips",
@@ -163,21 +176,8 @@ def _fold_table(numbers: dict[str, Any]) -> list[str]:
         "FN",
         *(f"class {c}: mean / positive-only" for c in CLASSES),
     ]
-    return ["## Folds", f"Under {WAYS[kind]}.", _table(head, rows)]
+    return ["## Folds", f"Under {WAYS[kind]}.", text_table(head, rows)]
 
 
 def _std(values: list[float]) -> float:
     return float(np.std(values, ddof=1))
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table whose columns line up in plain text too."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = [
-        [cell.ljust(w) for cell, w in zip(row, widths, strict=True)] for row in [head, ["-" * w for w in widths], *rows]
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

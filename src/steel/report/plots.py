@@ -46,7 +46,7 @@ def write(paths: Paths, table: Table, decision: Decision, outcome: Outcome) -> l
 
 def curves(paths: Paths, decision: Decision) -> Figure:
     """Loss and held-out score over the epochs, one row per model, one line per fold."""
-    names = [*decision.segmenters, *decision.classifiers]
+    names = list(dict.fromkeys([*decision.segmenters, *decision.gates]))
     figure = Figure(figsize=(11, 3.2 * len(names)), layout="constrained")
     axes = figure.subplots(len(names), 2, squeeze=False)
     for name, (left, right) in zip(names, axes, strict=True):
@@ -77,12 +77,13 @@ def gallery(paths: Paths, table: Table, decision: Decision, rows: Sequence[int],
     strips = open_strips(paths.cache, "train")
     row_of = {image_id: row for row, image_id in enumerate(strips.image_ids)}
     parts = [_caption("truth above, prediction below", legend=True)]
+    what = "fold" if len(decision.folds) > 1 else "part"
     for i in rows:
         image_id, fold = str(table.image_ids[i]), int(table.fold[i])
         per_class = ", ".join(
             f"class {c} Dice {v:.3f}" for c, v in zip(CLASSES, values[i], strict=True) if not np.isnan(v)
         )
-        parts.append(_caption(f"{image_id}  fold {fold}  {per_class}"))
+        parts.append(_caption(f"{image_id}  {what} {fold}  {per_class}"))
         row = row_of[image_id]
         parts.append(compare(strips.images[row], _true_masks(strips, row), _predicted(paths, table, decision, i)))
     return np.concatenate(parts)
@@ -91,7 +92,8 @@ def gallery(paths: Paths, table: Table, decision: Decision, rows: Sequence[int],
 def _predicted(paths: Paths, table: Table, decision: Decision, i: int) -> NDArray[np.bool_]:
     """Held-out masks of a row of the table, under the rules that did not see it."""
     fold = int(table.fold[i])
-    stores = [open_store(paths.oof(name, fold)) for name in decision.segmenters]
+    held_out = fold if len(decision.folds) > 1 else decision.folds[0]  # of one fold, the table names parts
+    stores = [open_store(paths.oof(name, held_out)) for name in decision.segmenters]
     place = stores[0].image_ids.index(str(table.image_ids[i]))
     rules = decision.lofo.get(fold, decision.fixed)
     return apply_to_map(rules, mean_map([store.map(place) for store in stores]), table.gate[i])
