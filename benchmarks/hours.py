@@ -2,16 +2,18 @@
 
     python benchmarks/hours.py configs/gold.yaml
 
-A few steps of every model in every phase are timed on random strips (on a CPU with a small batch, scaled up), and their
-floating-point operations counted by torch. Reading strips is left out: workers do it meanwhile. So is the look at
-held-out strips, a forward pass of them every `validate_every` epochs.
+    python benchmarks/hours.py configs/gold.yaml --rate 20        for a device that sustains 20 TFLOP/s
+
+A few steps of every model in every phase are timed on random strips (on a CPU with a small batch, scaled up), or with
+`--rate` worked out from their number of floating-point operations, which torch counts. Reading strips is left out:
+workers do it meanwhile. So is the look at held-out strips, a forward pass of them every `validate_every` epochs.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from steel import cli
 from steel.competition import HEIGHT, N_TRAIN
 from steel.config import ModelConfig, Phase, Solution
+from steel.nets.build import build
 
 N_DEFECT = 6666  # of the competition's training strips
 CPU_BATCH = 2
@@ -33,7 +36,7 @@ class Cost:
 
     Attributes:
         n_steps: steps.
-        step_s: seconds of one, the median of those timed.
+        step_s: seconds of one.
         step_tflop: floating-point operations of one, 1e12.
     """
 
@@ -57,20 +60,28 @@ def n_steps(solution: Solution, model: ModelConfig, phase: Phase) -> int:
     return phase.epochs * (n // min(phase.batch, n))
 
 
-def measure(solution: Solution, model: ModelConfig, phase: Phase, steps: int) -> Cost:
-    """Time some steps of a phase, after one to warm up."""
+def timed(solution: Solution, model: ModelConfig, phase: Phase, steps: int) -> float:
+    """Seconds of a step of a phase: the median of some, after one to warm up."""
     batch = phase.batch if torch.cuda.is_available() else min(phase.batch, CPU_BATCH)
     keys = asdict(model) | {"weights": None, "average_epochs": 0, "best_epochs": 0}
     keys["downscale"] = phase.downscale or model.downscale
     del keys["phases"]
     step = training_step(keys, solution.machine.threads, batch, (HEIGHT, phase.width))
     step()
-    times = [_timed(step) for _ in range(steps)]
-    with FlopCounterMode(display=False) as counter:
-        step()
-    scale = phase.batch / batch
-    tflop = counter.get_total_flops() / 1e12
-    return Cost(n_steps(solution, model, phase), statistics.median(times) * scale, tflop * scale)
+    return statistics.median(_timed(step) for _ in range(steps)) * phase.batch / batch
+
+
+def counted(model: ModelConfig, phase: Phase) -> float:
+    """Floating-point operations of a step of a phase, 1e12: three times those of its forward pass.
+
+    torch counts them on its meta device. Its count of the backward pass is wrong for grouped convolutions; it takes
+    twice the forward pass: one product more for the gradient of the input, and one for that of the weights.
+    """
+    net = build(replace(model, weights=None), pretrained=False).to("meta").train()
+    net.downscale = phase.downscale or model.downscale
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.zeros(phase.batch, 1, HEIGHT, phase.width, dtype=torch.uint8, device="meta"))
+    return 3 * counter.get_total_flops() / 1e12
 
 
 def _timed(step: Callable[[], float]) -> float:
@@ -90,8 +101,9 @@ def spread(hours: list[float], n: int) -> float:
 def main() -> None:
     """Print a row per model and phase, and the sums."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", type=Path, nargs="?", default=Path("configs/demo.yaml"), help="[configs/demo.yaml]")
     parser.add_argument("--steps", type=int, default=3, help="timed steps of each model and phase")
+    parser.add_argument("--rate", type=float, help="TFLOP/s that a device sustains, instead of timing")
     args = parser.parse_args()
     solution, _ = cli.parse("status", "", [str(args.config)])
     n_folds = len(solution.folds)
@@ -99,15 +111,19 @@ def main() -> None:
     per_training: list[float] = []
     pflop = 0.0
     for name, model in solution.models.items():
-        costs = [measure(solution, model, phase, args.steps) for phase in model.phases]
+        costs = []
+        for phase in model.phases:
+            tflop = counted(model, phase)
+            step_s = tflop / args.rate if args.rate else timed(solution, model, phase, args.steps)
+            costs.append(Cost(n_steps(solution, model, phase), step_s, tflop))
         for phase, cost in zip(model.phases, costs, strict=True):
             what = f"{phase.epochs} epochs at {phase.width}"
             cells = [f"{cost.n_steps}", f"{cost.step_s:.2f}", f"{cost.step_tflop:.2f}", f"{n_folds * cost.hours:.1f}"]
             rows.append([name, what, str(phase.batch), *cells])
             pflop += n_folds * cost.n_steps * cost.step_tflop / 1e3
         per_training += [sum(cost.hours for cost in costs)] * n_folds
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "this CPU"
-    print(machine(), f"torch {torch.__version__}, {device}", table(rows), sep="\n")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else machine()
+    print(f"at {args.rate} TFLOP/s" if args.rate else device, table(rows), sep="\n")
     print(f"{len(per_training)} trainings: {sum(per_training):.1f} hours on one, ", end="")
     print(f"{spread(per_training, N_DEVICES):.1f} on {N_DEVICES}; {pflop:.0f} PFLOP in all")
 

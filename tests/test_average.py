@@ -147,6 +147,22 @@ def test_the_best_epochs_are_averaged() -> None:
     assert best.mean()["w"].tolist() == [3.0]
 
 
+def test_what_a_gpu_read_goes_on_with_epochs_on_the_cpu() -> None:
+    best = Best(2)
+    best.offer(0.5, {"w": torch.tensor([1.0])})
+    moved: list[str] = []
+
+    class Elsewhere(torch.Tensor):
+        def cpu(self, *_args: object, **_options: object) -> Tensor:
+            moved.append("w")
+            return torch.tensor([1.0])
+
+    again = Best(2)
+    again.restore(best.scores, {0: {"w": torch.zeros(1).as_subclass(Elsewhere)}})
+    again.offer(0.4, {"w": torch.tensor([3.0])})
+    assert moved == ["w"] and again.mean()["w"].tolist() == [2.0]
+
+
 def test_what_is_kept_of_an_epoch_does_not_follow_the_weights() -> None:
     best, value = Best(1), torch.tensor([1.0])
     best.offer(0.5, {"w": value})

@@ -99,6 +99,24 @@ BAD = [
     (with_model(paste=-0.1), "models.unet.paste: -0.1 is out of range; allowed: 0..1"),
     (with_model(encoder_lr=-1), "models.unet.encoder_lr: -1 is out of range; allowed: >= 0"),
     (with_model(average_epochs=11), "models.unet.average_epochs: 11 is out of range; allowed: 0..10"),
+    (
+        with_model(best_epochs=6, validate_every=2),
+        "models.unet.best_epochs: 6 is out of range; allowed: 0..5, the looks at 10 epochs (validate_every 2)",
+    ),
+    (
+        with_model(best_epochs=1, average_epochs=1),
+        "models.unet: average_epochs and best_epochs both say what ships; allowed: one of them",
+    ),
+    (with_model(inner_share=0.0), "models.unet.inner_share: 0.0 is out of range; allowed: 0.01..0.5"),
+    (
+        with_model(gate_weight=0.5, rows="defects"),
+        "models.unet.gate_weight: a gate must learn from clean strips too; allowed: 0, or rows: all",
+    ),
+    (
+        replace(GOOD, models={"unet": ModelConfig(), "gate": ModelConfig(kind="classifier", gate_weight=0.5)}),
+        "models.gate.gate_weight: 0.5 gives a head to a segmenter; allowed: 0",
+    ),
+    (with_model(dropout=1.0), "models.unet.dropout: 1.0 is out of range; allowed: 0 <= dropout < 1"),
     (with_model(mix="mixup"), "models.unet.mix: 'mixup' mixes labels, which a segmenter has not; allowed: none"),
     (with_model(loss={}), "models.unet.loss: at least one loss is needed, as in {bce: 1.0}"),
     (with_model(loss={"bce": 0.0}), "models.unet.loss.bce: 0.0 is out of range; allowed: > 0"),

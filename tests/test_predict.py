@@ -63,6 +63,12 @@ def test_the_mean_over_nets_and_views_by_hand(views: list[str]) -> None:
     np.testing.assert_allclose(found.numpy(), np.mean(parts, axis=0), atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [float("nan")])
+def test_values_that_are_no_numbers_are_refused(value: float) -> None:
+    with pytest.raises(UserError, match=r"a net gives values that are no numbers; .*amp: fp32"):
+        predictor([Net(Ramp(value), 1)])(strips(2))
+
+
 def test_a_classifier_too() -> None:
     body = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 4))
     found = predictor([Net(body, 1)], [*VIEWS])(strips(2)).main

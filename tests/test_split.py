@@ -10,7 +10,7 @@ import toy
 from steel import stage
 from steel.config import DataConfig, Solution, SplitConfig
 from steel.data import split
-from steel.data.folds import read_folds
+from steel.data.folds import read_folds, write_folds
 from steel.errors import UserError
 from steel.paths import Paths
 
@@ -76,10 +76,16 @@ def test_a_random_part_is_held_out(paths: Paths) -> None:
     assert table.fold.value_counts().to_dict() == {1: 9, 0: 3}
     assert sorted(table.image_id) == IDS
     ensure(quarter)
-    assert "was made with holdout 0.25, split.holdout is 0.5" in message(
+    assert "holds out 0.250 of the strips, not split.holdout 0.5;" in message(
         with_split(SplitConfig(n_folds=3, holdout=0.5))
     )
     assert "folds/toy.csv has 2 folds, split.n_folds is 3" in message(paths)
+
+
+def test_another_share_than_the_one_held_out_is_refused(paths: Paths) -> None:
+    """Also where the file came without a record."""
+    write_folds(paths.folds, IDS, np.arange(toy.N_TRAIN) % 2, IDS)
+    assert "holds out 0.500 of the strips, not split.holdout 0.15" in message(with_split(SplitConfig(holdout=0.15)))
 
 
 def test_a_new_split_holds_every_strip_and_keeps_copies_together(paths: Paths) -> None:

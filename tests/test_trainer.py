@@ -166,6 +166,16 @@ def test_the_best_epochs_are_judged_on_strips_kept_from_training(root: Path) -> 
     assert all(0 <= row["inner_mean"] <= 1 for row in toy.log(folder))
 
 
+def test_strips_there_are_too_few_of_to_judge_epochs_on(root: Path) -> None:
+    table = root / "folds/toy.csv"
+    lines = [line.rsplit(",", 1)[0] for line in table.read_text().splitlines()]
+    groups = ["group", *("one" if line.endswith(("0", "2")) else line[:9] for line in lines[1:])]
+    other = [line.replace(",2", ",0") for line in lines]
+    table.write_text("".join(f"{line},{group}\n" for line, group in zip(other, groups, strict=True)))
+    with pytest.raises(UserError, match=r"models\.gate\.best_epochs: no strips to judge epochs on beside fold 1; all"):
+        toy.run(root, "gate", toy.solution({"gate": replace(toy.CLASSIFIER, best_epochs=1)}))
+
+
 def test_the_mean_of_the_best_epochs_ships(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strips = open_strips(root / "data/toy/cache", "train")
     model = replace(toy.CLASSIFIER, best_epochs=2, ema=0.0)

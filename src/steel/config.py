@@ -85,7 +85,7 @@ class ModelConfig:
     dropout: float = 0.0
     """Share of the features before the last layer that are dropped while training (0 <= dropout < 1)."""
     gate_weight: float = 0.0
-    """Weight of the loss of a classification head trained jointly with a segmenter of smp (>= 0; 0: no head)."""
+    """Weight of the cross-entropy of a classification head trained jointly with a segmenter of smp (>= 0; 0: none)."""
     downscale: int = 1
     """The net sees strips reduced by this factor (1, 2 or 4), and learns from masks so reduced; maps have full size."""
     loss: dict[str, float] = field(default_factory=lambda: {"bce": 1.0})
@@ -133,7 +133,7 @@ class ModelConfig:
     amp: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass; auto: bf16 where the device computes it natively, else fp32."""
     validate_every: int = 1
-    """Epochs between two looks at the held-out fold (>= 1); the last epoch is always looked at."""
+    """Epochs between two looks at held-out and inner strips (>= 1); the last epoch is always looked at."""
     seed: int = 0
     """Seed of initial weights, crops and augmentation (>= 0), with the fold number."""
 

@@ -74,6 +74,8 @@ def _check_model(where: str, model: ModelConfig) -> None:
         raise UserError(f"{where}.mix: {model.mix!r} mixes labels, which a segmenter has not; allowed: none")
     if model.gate_weight and model.kind != "segmenter":
         raise UserError(f"{where}.gate_weight: {model.gate_weight} gives a head to a segmenter; allowed: 0")
+    if model.gate_weight and model.rows != "all":
+        raise UserError(f"{where}.gate_weight: a gate must learn from clean strips too; allowed: 0, or rows: all")
     _check_averages(where, model)
     _positive(f"{where}.clip", model.clip)
     _check_downscale(where, model.downscale)
@@ -90,7 +92,12 @@ def _check_model(where: str, model: ModelConfig) -> None:
 def _check_averages(where: str, model: ModelConfig) -> None:
     n_epochs = sum(phase.epochs for phase in model.phases)
     _within(f"{where}.average_epochs", model.average_epochs, 0, n_epochs)
-    _within(f"{where}.best_epochs", model.best_epochs, 0, n_epochs)
+    n_looks = -(-n_epochs // model.validate_every)
+    if not 0 <= model.best_epochs <= n_looks:
+        raise UserError(
+            f"{where}.best_epochs: {model.best_epochs} is out of range; allowed: 0..{n_looks}, the looks at "
+            f"{n_epochs} epochs (validate_every {model.validate_every})"
+        )
     _within(f"{where}.inner_share", model.inner_share, 0.01, 0.5)
     if model.average_epochs and model.best_epochs:
         raise UserError(f"{where}: average_epochs and best_epochs both say what ships; allowed: one of them")

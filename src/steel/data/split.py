@@ -52,6 +52,11 @@ def _check_standing(paths: Paths, strips: Strips) -> None:
     split, n_folds = paths.solution.split, table.fold.nunique()
     if split.holdout and n_folds != 2:
         raise UserError(f"{paths.folds} has {n_folds} folds, split.holdout {split.holdout} makes two; {advice}")
+    share, largest = (table.fold == 0).mean(), table.group.value_counts().max() / len(table)
+    if split.holdout and not split.holdout - largest <= share <= split.holdout + largest:
+        raise UserError(
+            f"{paths.folds} holds out {share:.3f} of the strips, not split.holdout {split.holdout}; {advice}"
+        )
     if not split.holdout and n_folds != split.n_folds:
         raise UserError(f"{paths.folds} has {n_folds} folds, split.n_folds is {split.n_folds}; {advice}")
     record = paths.folds_record / RECORD

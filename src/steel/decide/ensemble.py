@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from steel.competition import N_CLASSES
 from steel.errors import UserError
 
 
@@ -33,6 +34,11 @@ def mean_map(maps: Sequence[NDArray[np.uint8]], weights: Sequence[float] | None 
     total /= sum(used)
     total += 0.5
     return total.astype(np.uint8)  # the cast cuts off: floor, as nothing is negative
+
+
+def mean_gate(probs: Sequence[NDArray[np.float64]], n: int) -> NDArray[np.float32]:
+    """Mean of class probabilities (n, 4) in the given order, as float32; ones where no model gives any."""
+    return np.mean(probs, axis=0).astype(np.float32) if probs else np.ones((n, N_CLASSES), np.float32)
 
 
 def winner(prob: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import deal_groups, fold_of, group_of
-from steel.decide.ensemble import mean_map
+from steel.decide.ensemble import mean_gate, mean_map
 from steel.decide.table import Table, measure
 from steel.errors import UserError, shorten
 from steel.infer.store import Store, open_store
@@ -48,9 +48,7 @@ def build_table(paths: Paths, folds: Sequence[int]) -> Table:
 
 def gates(stores: Sequence[Store], n: int) -> NDArray[np.float32]:
     """Mean class probability of the models that give one, (n, 4); ones where there is none."""
-    if not stores:
-        return np.ones((n, 4), np.float32)
-    return np.mean([store.gate for store in stores if store.gate is not None], axis=0).astype(np.float32)
+    return mean_gate([store.gate for store in stores if store.gate is not None], n)
 
 
 @dataclass(frozen=True)

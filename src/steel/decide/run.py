@@ -89,6 +89,4 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
 
 def _fixed(solution: Solution) -> Rules:
     decide = solution.decide
-    if len(decide.fixed_min_area_px) != 4:
-        raise UserError(f"decide.fixed_min_area_px: {decide.fixed_min_area_px} has not four values")
     return fixed_rules(decide.fixed_threshold, decide.fixed_min_area_px, decide.fixed_gate)

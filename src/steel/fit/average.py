@@ -96,7 +96,12 @@ class Best:
         epoch, kept = len(self.scores) - 1, keep(self.scores, self.k)
         if epoch in kept:
             self.states[epoch] = {name: value.detach().cpu().clone() for name, value in values.items()}
-        self.states = {k: self.states[k] for k in kept}
+        self.states = {one: self.states[one] for one in kept}
+
+    def restore(self, scores: list[float], states: Mapping[int, Mapping[str, Tensor]]) -> None:
+        """Go back to what stood in a checkpoint, which may have been read to another device."""
+        self.scores = scores
+        self.states = {epoch: {name: value.cpu() for name, value in one.items()} for epoch, one in states.items()}
 
     def mean(self) -> dict[str, Tensor]:
         """The mean of their weights, which wants `update_batch_norm`."""

@@ -53,7 +53,10 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
         )
     seed, inner = model.seed * 100 + fold, None
     if model.best_epochs:
-        chosen = draw_groups([group_of(paths.folds, strips.image_ids)[row] for row in rows], model.inner_share, seed)
+        group = np.array(group_of(paths.folds, strips.image_ids))[rows]
+        if len(set(group)) < 2:
+            raise UserError(f"models.{name}.best_epochs: no strips to judge epochs on beside fold {fold}; allowed: 0")
+        chosen = draw_groups(group.tolist(), model.inner_share, seed)
         rows, inner = rows[~chosen], rows[chosen]
     trainer = Trainer(model, machine, strips, rows, seed, inner)
     done, log = trainer.restore(job.partial, job.key)
@@ -102,8 +105,9 @@ def _run_epoch(
         return row
     score = trainer.validate(held, f"{name} held out")
     row |= {"score": score.as_dict(), "seconds": round(time.monotonic() - start, 3)}
+    inner = "" if report.inner is None else f"inner mean {report.inner:.4f}, "
     say(
-        f"{name} epoch {epoch + 1}/{n_epochs}: loss {report.loss:.4f}, held-out mean {score.mean:.4f}, "
+        f"{name} epoch {epoch + 1}/{n_epochs}: loss {report.loss:.4f}, {inner}held-out mean {score.mean:.4f}, "
         f"positive-only {score.positive:.4f}, {row['seconds']:.1f} s"
     )
     return row
@@ -126,6 +130,8 @@ def _events(folder: Path, done: int) -> "SummaryWriter":
 def _write_events(events: "SummaryWriter", row: dict[str, Any]) -> None:
     events.add_scalar("train/loss", row["loss"], row["epoch"])
     events.add_scalar("train/lr", row["lr"], row["epoch"])
+    if "inner_mean" in row:
+        events.add_scalar("inner/mean", row["inner_mean"], row["epoch"])
     if "score" in row:
         events.add_scalar("held_out/mean", row["score"]["mean"], row["epoch"])
         if row["score"]["positive"] is not None:

@@ -242,7 +242,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "average": self.average.values,
             "updates": self.average.updates,
-            "best": {"scores": self.best.scores, "states": self.best.states} if self.best else None,
+            "best": vars(self.best) if self.best else None,
         }
         save_checkpoint(path, state)
 
@@ -258,7 +258,7 @@ class Trainer:
             self.average.values[name].copy_(value)
         self.average.updates = state["updates"]
         if self.best:
-            self.best.scores, self.best.states = state["best"]["scores"], state["best"]["states"]
+            self.best.restore(state["best"]["scores"], state["best"]["states"])
         self.origin = json.loads(state["origin"])
         return state["done"], json.loads(state["log"])
 

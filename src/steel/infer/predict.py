@@ -14,6 +14,7 @@ from steel.config import ModelConfig, Solution
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import fold_of
 from steel.device import amp_dtype, open_device
+from steel.errors import UserError
 from steel.fit.checkpoint import load_weights
 from steel.infer.store import Builder
 from steel.infer.tta import from_view, to_view
@@ -82,7 +83,10 @@ class Predictor:
                     if part is not None:
                         prob, total = from_view(part.float().sigmoid(), view), totals[i]
                         totals[i] = prob if total is None else total.add_(prob)
-        return Outputs(*(None if total is None else total[:n] / (len(self.nets) * len(self.views)) for total in totals))
+        found = [None if total is None else total[:n] / (len(self.nets) * len(self.views)) for total in totals]
+        if not all(part is None or torch.isfinite(part).all() for part in found):
+            raise UserError("a net gives values that are no numbers; predict and train it in fp32 (amp: fp32)")
+        return Outputs(*found)
 
 
 def quantise(prob: Tensor) -> NDArray[np.uint8]:

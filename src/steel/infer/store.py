@@ -21,7 +21,7 @@ from steel.errors import UserError, shorten
 # One record per image: sums over its pixels of p and p(1-p) (segmenter), or p and p(1-p) themselves (classifier), and
 # the probability that a class is there, nan from a net that gives maps only.
 RECORD = np.dtype([("row", "<i8"), *((name, "<f8", N_CLASSES) for name in ("p", "pq", "gate"))])
-MAPS, VALUES, DONE = "maps.zarr", "values.npz", "done.bin"
+MAPS, VALUES, DONE = "maps.zarr", "values.npz", f"done-{RECORD.itemsize}.bin"
 
 
 class Builder:
@@ -131,7 +131,7 @@ def open_store(folder: Path) -> Store:
     with np.load(folder / VALUES) as values:
         image_ids, p, pq, gate = [str(i) for i in values["image_ids"]], values["p"], values["pq"], values["gate"]
     maps = zarr.open_array(str(folder / MAPS), mode="r") if (folder / MAPS).exists() else None
-    return Store(image_ids, p, pq, None if np.isnan(gate).any() else gate, maps)
+    return Store(image_ids, p, pq, None if np.isnan(gate).all() else gate, maps)
 
 
 def _discard(work: Path) -> None:

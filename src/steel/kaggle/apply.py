@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from steel import cli, files
 from steel.cli import Options
-from steel.competition import N_CLASSES
 from steel.config import Solution
 from steel.data.images import list_images, read_strip
+from steel.decide.ensemble import mean_gate
 from steel.decide.run import Decision
 from steel.errors import UserError
 from steel.infer.predict import Predictor, quantise
@@ -82,7 +82,7 @@ def _masks(strips: NDArray[np.uint8], predictors: dict[str, Predictor], decision
     probs = [predictor(strips) for predictor in predictors.values()]
     maps = [quantise(prob.maps) for prob in probs if prob.maps is not None]  # each (b, 4, 256, 1600)
     labels = [prob.labels.double().cpu().numpy() for prob in probs if prob.labels is not None]  # each (b, 4)
-    gate = np.mean(labels, axis=0).astype(np.float32) if labels else np.ones((len(strips), N_CLASSES), np.float32)
+    gate = mean_gate(labels, len(strips))
     return [mask_strip([m[i] for m in maps], gate[i], decision.tuned) for i in range(len(strips))]
 
 

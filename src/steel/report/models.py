@@ -35,7 +35,7 @@ PARTS: dict[Role, tuple[str, dict[str, str]]] = {
         {"soft_dice": "soft Dice", "iou": "mean IoU", "precision": "pixel precision", "recall": "pixel recall"},
     ),
     "gate": (
-        "Classifiers, each as the only gate of the mean of all segmenters:",
+        "Gates, each as the only one of the mean of all segmenters:",
         {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"},
     ),
 }
