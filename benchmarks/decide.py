@@ -10,6 +10,7 @@ public kits over 7 thresholds x 7 component sizes, which is another rule and is 
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from steel.competition import HEIGHT, N_CLASSES, N_TRAIN, WIDTH
 from steel.decide.ensemble import largest_class
-from steel.decide.search import Grid, default_grid, search, surface
+from steel.decide.families import FAMILIES, PLAIN, Grid, default_grid, surface
+from steel.decide.search import lofo, search
 from steel.decide.table import N_LEVELS, Table, measure
 
 KIT_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -148,9 +150,12 @@ def search_full_size(rng: np.random.Generator, rounds: int) -> None:
     """Print the time of the whole search on a table of the train set's size."""
     full = random_table(rng, N_TRAIN)
     grid = default_grid(full)
-    times = [_seconds_of(lambda: search(full, grid)) / N_CLASSES for _ in range(rounds)]
+    times = [_seconds_of(lambda: search(full, grid, (PLAIN,))) / N_CLASSES for _ in range(rounds)]
     points = f"{N_LEVELS} x {len(grid.areas_px)} x {len(grid.gates)}"
     print(f"search of {points} points on {N_TRAIN} images: {np.median(times):.2f} s per class (n={rounds})")
+    for names, what in (((PLAIN,), "plain rules"), (tuple(FAMILIES), "all families, adopted in each rotation")):
+        seconds = _seconds_of(partial(lofo, full, grid, names))
+        print(f"leaving one fold out, {what}: {seconds:.1f} s (n=1)")
 
 
 def main() -> None:

@@ -118,8 +118,8 @@ def test_the_page_tells_the_numbers() -> None:
     rows = {row[0]: row[1:] for row in cells}
     assert rows["nothing shown"] == ["0.81250", "0.0000", "0", "3"]
     assert rows["tuned, leaving one fold out"] == ["0.80000", "0.2667", "1", "2"]
-    assert rows["3"] == ["0.45000", "0.4000", "2", "1", "1", "0.502", "0", "0.500"]
-    assert rows["2"] == ["1.00000", "–", "0", "0", "0", "0.502", "never", "0.000"]
+    assert rows["3"] == ["0.45000", "0.4000", "2", "1", "1", "0.502", "0", "0.500", ""]
+    assert rows["2"] == ["1.00000", "–", "0", "0", "0", "0.502", "never", "0.000", ""]
     assert rows["mean"][1:3] == ["0.80000", "0.2000"]
     assert rows["std"][1:3] == ["0.10607", "0.2828"]
     assert len({len(line) for line in text.splitlines() if re.match(r"\| (rules|nothing|fixed)", line)}) == 1
@@ -139,3 +139,20 @@ def test_the_run_wrote_them(finished: Path) -> None:
     head = json.loads((folder / "cv.json").read_text())["headline"]
     assert f"**Mean Dice {head['mean']:.5f}**" in (folder / "cv.md").read_text()
     assert head["positive"] > 0.2
+
+
+def test_what_a_rule_asks_beyond_the_plain_one() -> None:
+    rules = (
+        Rule(100, 0, 0.25, trigger=204, trigger_px=300),
+        Rule(128, 600, 0.5, gate_power=1.5),
+        Rule(128, 600, 0.0, product=True),
+        Rule(128, 600, 0.5),
+    )
+    text = as_markdown("x", report(), replace(DECISION, tuned=Rules(rules)))
+    found = [line.split("|")[-2].strip() for line in text.splitlines() if re.match(r"\| [1-4] ", line)][:4]
+    assert found == [
+        "hysteresis: 300 px reach 0.800",
+        "soft_gate: min area / gate ** 1.5",
+        "product: values times gate",
+        "",
+    ]

@@ -50,7 +50,7 @@ def test_the_overview_lists_the_stages_in_order(capsys: pytest.CaptureFixture[st
     main(["--help"])
     text = capsys.readouterr().out
     names = re.findall(r"^  (\w+) +[A-Z].*\.$", text, re.M)
-    assert names == [*STAGES, "score", "show"]
+    assert names == [*STAGES, "score", "show", "compare"]
     assert names[:9] == ["synth", "prepare", "folds", "train", "oof", "decide", "report", "predict", "submit"]
     assert max(map(len, text.splitlines())) <= 120
     main([])
@@ -85,8 +85,8 @@ print(heavy, time.perf_counter() - start)
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["trian"], f"unknown stage 'trian'; allowed: {', '.join(STAGES)}, score, show"),
-        (["--frobnicate"], f"unknown stage '--frobnicate'; allowed: {', '.join(STAGES)}, score, show"),
+        (["trian"], f"unknown stage 'trian'; allowed: {', '.join(STAGES)}, score, show, compare"),
+        (["--frobnicate"], f"unknown stage '--frobnicate'; allowed: {', '.join(STAGES)}, score, show, compare"),
         (["train"], "CONFIG is missing: it comes first, as in `steel train configs/demo.yaml`"),
         (["train", "y.yaml"], "no config file y.yaml"),
         (["train", "x.yaml", "--split.n_folds", "1"], "split.n_folds: 1 is out of range; allowed: 2..20"),

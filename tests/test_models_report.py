@@ -15,6 +15,7 @@ from steel.config import ModelConfig
 from steel.data.cache import open_strips
 from steel.data.folds import fold_of
 from steel.decide import held_out as room
+from steel.decide.families import PLAIN
 from steel.decide.rules import apply_to_map
 from steel.decide.run import Decision
 from steel.decide.search import default_grid, search
@@ -77,12 +78,12 @@ def test_a_segmenter_alone_is_what_its_maps_say(paths: Paths) -> None:
 
     table = Table.load(paths.decide / "table.npz")
     alone = replace(table, gate=np.ones_like(table.gate))
-    rules = {k: search(alone.subset(fold != k), default_grid(alone, 8, 8)) for k in FOLDS}
+    rules = {k: search(alone.subset(fold != k), default_grid(alone, 8, 8), (PLAIN,)) for k in FOLDS}
     open_gate = np.ones(4, np.float32)
     pred = np.stack([apply_to_map(rules[k], prob, open_gate) for k, prob in zip(fold, maps, strict=True)])
     expected = score(*(m.sum((2, 3)) for m in (pred, true, pred & true)))
     assert row.score.as_dict() == expected.as_dict()
-    assert (row.name, row.role, row.net, row.rules) == ("fpn", "segmenter", "FPN, tu-test_resnet", "lofo")
+    assert (row.name, row.role, row.net, row.rules) == ("fpn", "segmenter", "FPN, tu-test_resnet", "plain")
     assert (row.n_defect, row.score.n_images, row.study_figure) == (len(shown), 32, None)
 
 
@@ -105,7 +106,7 @@ def test_a_gate_alone_acts_on_the_mean_of_all_segmenters(changed: Paths) -> None
     assert sum(segmenter.score.fp) > 0
     assert sum(knowing.score.fp) == 0  # it knows what is there
     assert knowing.study == StudyClassification(1, 1, 1, 1)
-    assert (knowing.name, knowing.role, knowing.net, knowing.rules) == ("gate", "gate", "test_resnet", "lofo")
+    assert (knowing.name, knowing.role, knowing.net, knowing.rules) == ("gate", "gate", "test_resnet", "plain")
     write_gate(changed, np.ones_like(present, float))
     open_gate = judge_models(changed, decision, FOLDS)[1]
     assert open_gate.score == segmenter.score
@@ -150,7 +151,7 @@ def test_a_segmenter_with_a_joint_head_is_a_gate_too(paths: Paths, monkeypatch: 
     assert rows[2].study.as_dict()["recall"] == 1
 
 
-@pytest.mark.parametrize(("n_parts", "rules"), [(1, "fixed"), (2, "lofo")])
+@pytest.mark.parametrize(("n_parts", "rules"), [(1, "fixed"), (2, "plain")])
 def test_a_single_fold_is_judged_by_its_parts_or_by_the_fixed_rules(changed: Paths, n_parts: int, rules: str) -> None:
     table = Table.load(changed.decide / "table.npz")
     split = fold_of(changed.folds, open_strips(changed.cache, "train").image_ids)
@@ -188,7 +189,7 @@ SEGMENTER = ModelRow(
     0.5672,
     StudySegmentation(0.5, 0.25, float("nan"), 1.0),
     7,
-    "lofo",
+    "plain",
     score(*[np.zeros((9, 4), int)] * 3),
 )
 
@@ -202,7 +203,7 @@ def test_the_tables_by_eye() -> None:
     title, said, _, first, _, second = as_markdown([SEGMENTER, gate])
     assert title == "## Models, each alone"
     assert "on the 7 held-out strips with a defect" in said
-    assert "on all 9 held-out strips: tuned, leaving one fold out." in said
+    assert "on all 9 held-out strips: plain rules, leaving one fold out." in said
     assert cells(first)[0][2:7] == ["study's figure", "soft Dice", "mean IoU", "pixel precision", "pixel recall"]
     assert cells(first)[2] == ["a", "fcn", "0.5672", "0.5000", "0.2500", "–", "1.0000", "1.00000", "–"]
     assert cells(second)[0] == ["model", "net", "accuracy", "precision", "recall", "F1", "mean Dice", "positive-only"]

@@ -98,7 +98,7 @@ def test_smooth_equals_the_mean_over_existing_neighbours() -> None:
 
 def test_search_finds_the_planted_optimum() -> None:
     table = planted_table()
-    result = in_sample(table, default_grid(table))
+    result = in_sample(table, default_grid(table), ("plain",))
     for rule in result.rules.classes:
         assert abs(rule.threshold - 140) <= 20  # the middle of 100..180
         assert 800 < rule.min_area_px <= 3000
@@ -107,18 +107,21 @@ def test_search_finds_the_planted_optimum() -> None:
 
 
 def test_a_plateau_beats_a_higher_spike() -> None:
-    grid = Grid(tuple(range(64)), (0.0,))
-    scores = np.full((256, 64, 1), 0.5)
-    scores[200, 50] = 0.9
-    scores[80:120, 20:40] = 0.8
-    rule = choose(scores, 0.5, grid)
-    assert (rule.threshold, rule.min_area_px) in [(99, 29), (99, 30), (100, 29), (100, 30)]  # its centre
+    gains = np.zeros((255, 64, 1))
+    gains[200, 50] = 0.4
+    gains[80:120, 20:40] = 0.3
+    assert choose(gains) in [(99, 29, 0), (99, 30, 0), (100, 29, 0), (100, 30, 0)]  # its centre
+
+
+@pytest.mark.parametrize("level", [0.0, -0.1, 1e-13])
+def test_a_surface_without_a_gain_has_no_best_point(level: float) -> None:
+    assert choose(np.full((255, 64, 8), level)) is None
 
 
 def test_a_class_better_left_out_shows_nothing() -> None:
     table = planted_table()
     clean = replace(table, true_px=np.zeros_like(table.true_px), overlap_px=np.zeros_like(table.overlap_px))
-    result = in_sample(clean, default_grid(clean))
+    result = in_sample(clean, default_grid(clean, 16, 8))
     assert {r.min_area_px for r in result.rules.classes} == {NEVER_PX}
     assert not result.pred_px.any()
 
@@ -150,7 +153,7 @@ def test_classes_are_searched_on_their_own() -> None:
 def test_lofo_never_sees_the_fold_it_scores() -> None:
     table = random_table(100)
     grid = default_grid(table, 16, 8)
-    honest = lofo(table, grid)
+    honest = lofo(table, grid, ("plain",))  # more families: test_families
     rng = np.random.default_rng(9)
     for fold in range(5):
         hit = table.fold == fold
@@ -160,7 +163,7 @@ def test_lofo_never_sees_the_fold_it_scores() -> None:
         poisoned.area_px[hit] = rng.integers(0, 400_000, shape)
         poisoned.overlap_px[hit] = 0
         poisoned.gate[hit] = 1
-        changed = lofo(poisoned, grid)
+        changed = lofo(poisoned, grid, ("plain",))
         assert changed.rules[fold] == honest.rules[fold]
         assert all(changed.rules[f] != honest.rules[f] for f in range(5) if f != fold)  # the poison does work
 
@@ -173,6 +176,15 @@ def test_lofo_applies_each_rule_to_its_own_fold() -> None:
         pred_px, overlap_px = apply_to_table(rules, table)
         rows = table.fold == fold
         assert (result.pred_px[rows] == pred_px[rows]).all() and (result.overlap_px[rows] == overlap_px[rows]).all()
+
+
+def test_a_rotation_equals_a_search_on_the_other_folds_alone() -> None:
+    table = random_table(100)
+    grid = default_grid(table, 16, 8)
+    found = lofo(table, grid)
+    for fold in range(2):
+        alone = in_sample(table.subset(table.fold != fold), grid)
+        assert (found.rules[fold], found.families[fold]) == (alone.rules, alone.families)
 
 
 def test_lofo_needs_two_folds() -> None:

@@ -111,8 +111,21 @@ def _show(args: list[str]) -> None:
     show.augmentation(Paths(solution), recipe, found.versions, found.seed, found.out)
 
 
+def _compare(args: list[str]) -> None:
+    about = "Say which of two finished runs is better, by how much and how surely, on the strips that both held out."
+    parser = _Parser("steel compare", description=about, allow_abbrev=False)
+    for letter in "AB":
+        parser.add_argument(letter, type=Path, help="YAML of a solution, or folder of a run, such as runs/demo")
+    about_rules = "tuned leaving one fold out, fixed, or tuned on the scored strips themselves [lofo]"
+    parser.add_argument("--rules", choices=["lofo", "fixed", "in_sample"], default="lofo", help=about_rules)
+    found = parser.parse_args(args)
+    from steel.report.compare import compare, format_comparison
+
+    print(format_comparison(compare(found.A, found.B, found.rules)))
+
+
 # Commands beside the stages.
-BESIDE = {"score": _score, "show": _show}
+BESIDE = {"score": _score, "show": _show, "compare": _compare}
 
 
 def overview() -> str:
@@ -122,7 +135,8 @@ def overview() -> str:
     lines = [ABOUT, "", "usage: steel STAGE CONFIG [--key value ...]      CONFIG: a YAML such as configs/demo.yaml", ""]
     lines += [f"  {name:<9}{(stage.__doc__ or '').strip()}" for name, stage in STAGES.items()]
     lines += ["  score    Score a submission file against a label file (no CONFIG)."]
-    lines += ["  show     Draw something to look at: `steel show augment CONFIG`.", ""]
+    lines += ["  show     Draw something to look at: `steel show augment CONFIG`."]
+    lines += ["  compare  Say which of two finished runs is better: `steel compare A B`.", ""]
     lines += ["`steel STAGE --help` lists the options; `steel --version` says which version this is."]
     return "\n".join(lines)
 

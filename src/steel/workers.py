@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from steel.errors import UserError
 
 T = TypeVar("T")
+MANAGER_S = 5  # to wait for the pool's own thread after its processes are killed
 
 
 def cores() -> int:
@@ -46,12 +47,12 @@ class Workers(ProcessPoolExecutor):
             return
         # What has not begun is dropped before the processes end: told of their end first, the pool's own thread would
         # stumble over calls that are cancelled already, and print a traceback.
+        manager: threading.Thread | None = getattr(self, "_executor_manager_thread", None)
         self.shutdown(wait=False, cancel_futures=True)
-        children = multiprocessing.active_children()
-        for child in children:
+        for child in multiprocessing.active_children():
             child.kill()
-        for child in children:
-            child.join()
+        if manager is not None:  # it reaps them; at the end of the program its pipes might be closed under its hands
+            manager.join(MANAGER_S)
 
 
 def each(call: Callable[..., object], arguments: Sequence[tuple[Any, ...]], n: int) -> list[UserError]:

@@ -1,13 +1,14 @@
 """Stage `decide`: from the held-out probabilities to the table, the rules and their honest score."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from steel import files
 from steel.config import Solution
+from steel.decide.families import FAMILIES, PLAIN
 from steel.decide.held_out import build_table
 from steel.decide.rules import Rules, fixed_rules
 from steel.decide.search import default_grid, in_sample, lofo
@@ -36,6 +37,7 @@ class Decision:
         tuned: the rules that ship, tuned on all held-out images.
         fixed: the usual rules, for comparison.
         lofo: value of `Table.fold` to the rules tuned on the others.
+        plain: the same where no family of rules may be adopted over the plain one, for comparison.
     """
 
     segmenters: list[str]
@@ -44,22 +46,29 @@ class Decision:
     tuned: Rules
     fixed: Rules
     lofo: dict[int, Rules]
+    plain: dict[int, Rules] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
         rules = {"tuned": self.tuned.to_json(), "fixed": self.fixed.to_json()}
-        rotations = {str(k): rules.to_json() for k, rules in self.lofo.items()}
         names = {"segmenters": self.segmenters, "gates": self.gates, "folds": self.folds}
-        files.write_json(path, {**names, **rules, "lofo": rotations})
+        rotations = {
+            way: {str(k): rules.to_json() for k, rules in found.items()}
+            for way, found in (("lofo", self.lofo), ("plain", self.plain))
+        }
+        files.write_json(path, {**names, **rules, **rotations})
 
     @classmethod
     def load(cls, path: Path) -> "Decision":
         """Read what `save` wrote."""
         try:
             found = files.read_json(path)
-            rotations = {int(k): Rules.from_json(rules, str(path)) for k, rules in found["lofo"].items()}
+            rotations = [
+                {int(k): Rules.from_json(rules, str(path)) for k, rules in found[way].items()}
+                for way in ("lofo", "plain")
+            ]
             tuned, fixed = (Rules.from_json(found[key], str(path)) for key in ("tuned", "fixed"))
-            return cls(found["segmenters"], found["gates"], found["folds"], tuned, fixed, rotations)
+            return cls(found["segmenters"], found["gates"], found["folds"], tuned, fixed, *rotations)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is not a rules file ({error}): run `steel decide CONFIG --force`") from None
 
@@ -71,7 +80,8 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     with files.atomic(paths.decide / "table.npz") as temporary:
         table.save(temporary)
     grid = default_grid(table, solution.decide.n_area, solution.decide.n_gate)
-    rotations = lofo(table, grid).rules if len(np.unique(table.fold)) > 1 else {}
+    parts = len(np.unique(table.fold))
+    rotations, plain = (lofo(table, grid, names).rules if parts > 1 else {} for names in (tuple(FAMILIES), (PLAIN,)))
     decision = Decision(
         solution.segmenters,
         solution.gates,
@@ -79,6 +89,7 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
         in_sample(table, grid).rules,
         _fixed(solution),
         rotations,
+        plain,
     )
     decision.save(paths.decide / "rules.json")
     files.write_json(paths.decide / "solution.json", asdict(solution))

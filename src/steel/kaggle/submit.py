@@ -9,26 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel import __version__, files, rle
+from steel.competition import N_CLASSES
 from steel.config import digest
 from steel.data.cache import open_strips
 from steel.decide.ensemble import mean_map
 from steel.decide.held_out import gates
 from steel.decide.rules import Rules, apply_to_map
 from steel.decide.run import Decision
+from steel.decide.table import Table
 from steel.errors import UserError
 from steel.infer.store import open_store
 from steel.kaggle.submission import check_submission, write_submission
 from steel.paths import Paths
 from steel.progress import say, track
+from steel.report import drift
 from steel.stage import Spec, recorded, source_digest
 
-CODE = ("kaggle/submit", "kaggle/submission", "decide", "infer/store", "rle")
+CODE = ("kaggle/submit", "kaggle/submission", "decide", "infer/store", "report/drift", "report/outcomes", "rle")
 
 
 def spec(paths: Paths, folds: Sequence[int]) -> Spec:
     """What the submission is made from."""
     inputs = {name: recorded(paths.test(name)) for name in paths.solution.models}
-    inputs |= {"rules": recorded(paths.decide, "rules.json"), "test": recorded(paths.cache, "test.csv")}
+    inputs |= {"rules": recorded(paths.decide, "rules.json", "table.npz"), "test": recorded(paths.cache, "test.csv")}
     inputs["report"] = recorded(paths.report, "cv.json")
     return Spec("submit", paths.submission, {"folds": list(folds)}, inputs, CODE)
 
@@ -42,18 +45,23 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
         if store.image_ids != image_ids:
             raise UserError(f"{paths.test(name)} holds predictions of other strips: run `steel predict CONFIG --force`")
     gate = gates([stores[name] for name in decision.gates], len(image_ids))
-    rows = []
+    rows, shown_px = [], np.zeros((len(image_ids), N_CLASSES), np.int64)
     for i in track(range(len(image_ids)), "submit", "strips"):
         maps = [stores[name].map(i) for name in decision.segmenters]
-        rows.append(encode_strip(mask_strip(maps, gate[i], decision.tuned)))
+        masks = mask_strip(maps, gate[i], decision.tuned)
+        rows.append(encode_strip(masks))
+        shown_px[i] = [np.count_nonzero(mask) for mask in masks]
+    parted = drift.of_submission(Table.load(paths.decide / "table.npz"), decision, shown_px)
     target = paths.submission / "submission.csv"
     with files.atomic(target) as temporary:
         write_submission(temporary, image_ids, rows)
         check_submission(temporary, image_ids)
     shown = sum(any(row) for row in rows)
     say(f"submit: {len(image_ids)} strips, {shown or 'none'} with a defect shown")
+    for line in parted.warnings():
+        say(f"submit: warning: {line}")
     manifest = paths.submission / "manifest.json"
-    files.write_json(manifest, _manifest(paths, folds, target))
+    files.write_json(manifest, {**_manifest(paths, folds, target), "drift": parted.as_dict()})
     return {path: files.sha256(path) for path in (target, manifest)}
 
 

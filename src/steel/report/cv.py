@@ -8,11 +8,16 @@ import numpy as np
 
 from steel import files
 from steel.competition import CLASSES, N_CLASSES
+from steel.data.folds import group_of
 from steel.decide import run
-from steel.decide.rules import NEVER_PX
+from steel.decide.families import PLAIN, family_of
+from steel.decide.rules import NEVER_PX, Rule
 from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.paths import Paths
+from steel.report import uncertainty
+from steel.report.limits import Limits, limits
+from steel.report.limits import as_markdown as limits_section
 from steel.report.models import ModelRow, judge_models
 from steel.report.models import as_markdown as models_section
 from steel.report.outcomes import WAYS, Outcome, best_known, judge, public_mean
@@ -36,17 +41,29 @@ def make(paths: Paths) -> dict[Path, str]:
     decision = Decision.load(paths.decide / "rules.json")
     outcomes = judge(table, decision)
     models = judge_models(paths, decision, decision.folds)
-    numbers = {**as_json(paths, table, decision, outcomes), "models": [row.as_dict() for row in models]}
+    limited = limits(table, decision, best_known(outcomes))
+    group = group_of(paths.folds, table.image_ids.tolist())
+    numbers = {
+        **as_json(paths, table, decision, outcomes, group),
+        "limits": limited.as_dict(),
+        "models": [row.as_dict() for row in models],
+    }
     files.write_json(paths.report / "cv.json", numbers)
     with files.atomic(paths.report / "cv.md") as temporary:
-        temporary.write_text(as_markdown(paths.solution.name, numbers, decision, models))
+        temporary.write_text(as_markdown(paths.solution.name, numbers, decision, models, limited))
     pictures = plots.write(paths, table, decision, outcomes[best_known(outcomes)])
     written = [paths.report / "cv.json", paths.report / "cv.md", *pictures]
     return {path: files.sha256(path) for path in written}
 
 
-def as_json(paths: Paths, table: Table, decision: Decision, outcomes: dict[str, Outcome]) -> dict[str, Any]:
-    """All numbers of the report as plain values."""
+def as_json(
+    paths: Paths,
+    table: Table,
+    decision: Decision,
+    outcomes: dict[str, Outcome],
+    group: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Scores and folds as plain values; with the duplicate group of each strip also the intervals of the scores."""
     best = best_known(outcomes)
     folds, parts = [int(k) for k in decision.folds], [int(k) for k in np.unique(table.fold)]
     n_folds = len(paths.solution.folds)
@@ -70,11 +87,24 @@ def as_json(paths: Paths, table: Table, decision: Decision, outcomes: dict[str, 
         "holdout": paths.solution.split.holdout,
         "n_images": len(table),
     }
-    return {"solution": paths.solution.name, "headline": headline, "all": whole, "by_fold": by_fold}
+    intervals = None if group is None else uncertainty.as_json(table, outcomes[best], group)
+    return {
+        "solution": paths.solution.name,
+        "headline": headline | uncertainty.of_headline(intervals),
+        "all": whole,
+        "by_fold": by_fold,
+        "intervals": intervals,
+    }
 
 
-def as_markdown(name: str, numbers: dict[str, Any], decision: Decision, models: Sequence[ModelRow] = ()) -> str:
-    """The report in words and tables; without models, without their section."""
+def as_markdown(
+    name: str,
+    numbers: dict[str, Any],
+    decision: Decision,
+    models: Sequence[ModelRow] = (),
+    limited: Limits | None = None,
+) -> str:
+    """The report in words and tables; without intervals, limits or models, without their sections."""
     return (
         "\n\n".join(
             [
@@ -82,6 +112,8 @@ def as_markdown(name: str, numbers: dict[str, Any], decision: Decision, models: 
                 *_headline(numbers),
                 *_rules_table(numbers),
                 *_class_table(numbers, decision),
+                *uncertainty.as_markdown(numbers["intervals"]),
+                *(limits_section(limited) if limited else []),
                 *models_section(models),
                 *_fold_table(numbers),
             ]
@@ -92,13 +124,16 @@ def as_markdown(name: str, numbers: dict[str, Any], decision: Decision, models: 
 
 def _headline(numbers: dict[str, Any]) -> list[str]:
     head = numbers["headline"]
-    spread = (
-        f" (standard deviation over folds {head['std_over_folds']:.4f})" if head["std_over_folds"] is not None else ""
-    )
+    std = head["std_over_folds"]
+    spread = [
+        uncertainty.within(head["mean_interval"], 5),
+        f"standard deviation over folds {std:.4f}" if std is not None else "",
+    ]
     lines = [
-        f"**Mean Dice {head['mean']:.5f}**{spread}, positive-only {number(head['positive'])}, on {head['n_images']} "
-        f"held-out strips, {WAYS[head['kind']]}. Showing nothing scores {head['empty_mean']:.5f}. Re-weighted to the "
-        f"public test set's class shares: {head['public_mean']:.4f}."
+        f"**Mean Dice {head['mean']:.5f}**{_in_brackets(*spread)}, positive-only {number(head['positive'])}, on "
+        f"{head['n_images']} held-out strips, {WAYS[head['kind']]}. Showing nothing scores {head['empty_mean']:.5f}.",
+        f"**Expected LB {head['public_mean']:.4f}**{_in_brackets(uncertainty.within(head['public_interval'], 4))}: "
+        "the mean at the class shares of the public test set, if its strips are otherwise like these.",
     ]
     if head["partial"]:
         done = ", ".join(map(str, head["folds"]))
@@ -114,6 +149,12 @@ def _headline(numbers: dict[str, Any]) -> list[str]:
     if head["optimism"] is not None:
         lines.append(f"Tuning and scoring on the same strips would claim {head['optimism']:+.5f}.")
     return lines
+
+
+def _in_brackets(*texts: str) -> str:
+    """The texts that are not empty, in brackets after a space; nothing if all are."""
+    told = "; ".join(text for text in texts if text)
+    return f" ({told})" if told else ""
 
 
 def _rules_table(numbers: dict[str, Any]) -> list[str]:
@@ -137,9 +178,31 @@ def _class_table(numbers: dict[str, Any], decision: Decision) -> list[str]:
             s["fp"][k],
             s["fn"][k],
         ]
-        rows.append([*map(str, cells), f"{rule.threshold / 255:.3f}", area, f"{rule.min_gate:.3f}"])
-    head = ["class", "mean Dice", "positive-only", "masks", "FP", "FN", "ships: threshold", "min area, px", "gate"]
+        more = "" if family_of(rule) == PLAIN else f"{family_of(rule)}: {_beyond_plain(rule)}"
+        rows.append([*map(str, cells), f"{rule.threshold / 255:.3f}", area, f"{rule.min_gate:.3f}", more])
+    head = [
+        "class",
+        "mean Dice",
+        "positive-only",
+        "masks",
+        "FP",
+        "FN",
+        "ships: threshold",
+        "min area, px",
+        "gate",
+        "more",
+    ]
     return ["## Classes", text_table(head, rows)]
+
+
+def _beyond_plain(rule: Rule) -> str:
+    """What a rule asks beside threshold, minimum area and gate."""
+    parts = {
+        f"{rule.trigger_px} px reach {rule.trigger / 255:.3f}": rule.trigger_px > 0,
+        f"min area / gate ** {rule.gate_power:g}": rule.gate_power > 0,
+        "values times gate": rule.product,
+    }
+    return ", ".join(text for text, holds in parts.items() if holds)
 
 
 def _fold_table(numbers: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from steel.config import DecideConfig, ModelConfig
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import fold_of
+from steel.decide.families import PLAIN
 from steel.decide.held_out import gates, map_strips
 from steel.decide.rules import apply_to_table
 from steel.decide.run import Decision
@@ -52,7 +53,7 @@ class ModelRow:
         study_figure: what the study reports for the net (soft Dice); None: nothing.
         study: ours under the study's metrics, on the strips with a defect.
         n_defect: their number.
-        rules: how the masks were decided on, a key of WAYS: lofo, or fixed where no fold can be left out.
+        rules: how the masks were decided on, a key of WAYS: plain, or fixed where no fold can be left out.
         score: the competition's score, on all strips.
     """
 
@@ -85,7 +86,7 @@ def as_markdown(rows: Sequence[ModelRow]) -> list[str]:
     if not rows:
         return []
     one = rows[0]
-    way = WAYS[one.rules] + ("" if one.rules == "lofo" else ", as there is no other fold to tune them on")
+    way = WAYS[one.rules] + (", as there is no other fold to tune them on" if one.rules == "fixed" else "")
     lines = [
         "## Models, each alone",
         f"The study's metrics are taken on the {one.n_defect} held-out strips with a defect, at a cut of 0.5; they are "
@@ -167,8 +168,8 @@ def _decide(
     """How it was decided, a key of WAYS, and the pixels shown and their overlap, each (n, 4)."""
     if len(np.unique(table.fold)) < 2:
         return "fixed", apply_to_table(decision.fixed, table)
-    found = lofo(table, default_grid(table, config.n_area, config.n_gate))
-    return "lofo", (found.pred_px, found.overlap_px)
+    found = lofo(table, default_grid(table, config.n_area, config.n_gate), (PLAIN,))
+    return "plain", (found.pred_px, found.overlap_px)
 
 
 def _net(model: ModelConfig) -> str:

@@ -1,5 +1,6 @@
 """Ways of deciding, from nothing shown to rules tuned in sample, and what each gives on the held-out strips."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from steel.metrics import Score, dice, score
 WAYS = {
     "empty": "nothing shown",
     "fixed": "fixed rules",
+    "plain": "plain rules, leaving one fold out",
     "lofo": "tuned, leaving one fold out",
     "in_sample": "tuned, in sample (optimistic)",
 }
@@ -32,20 +34,26 @@ class Outcome:
 
 
 def judge(table: Table, decision: Decision) -> dict[str, Outcome]:
-    """All ways of deciding: empty, fixed, tuned leaving one fold out (with two folds or more), tuned in sample."""
+    """All ways of deciding: empty, fixed, tuned leaving one fold out (plain, and with what is adopted), in sample."""
     nothing = Rules(tuple(Rule(255, NEVER_PX, 1.0) for _ in CLASSES))
     outcomes = {
         "empty": Outcome(*apply_to_table(nothing, table)),
         "fixed": Outcome(*apply_to_table(decision.fixed, table)),
     }
-    if decision.lofo:
-        pred, overlap = np.zeros_like(table.true_px), np.zeros_like(table.true_px)
-        for fold, rules in decision.lofo.items():
-            rows = table.fold == fold
-            pred[rows], overlap[rows] = apply_to_table(rules, table.subset(rows))
-        outcomes["lofo"] = Outcome(pred, overlap)
+    for way, rotations in (("plain", decision.plain), ("lofo", decision.lofo)):
+        if rotations:
+            outcomes[way] = _rotated(table, rotations)
     outcomes["in_sample"] = Outcome(*apply_to_table(decision.tuned, table))
     return outcomes
+
+
+def _rotated(table: Table, rotations: Mapping[int, Rules]) -> Outcome:
+    """Every image under the rules that did not see its fold."""
+    pred, overlap = np.zeros_like(table.true_px), np.zeros_like(table.true_px)
+    for fold, rules in rotations.items():
+        rows = table.fold == fold
+        pred[rows], overlap[rows] = apply_to_table(rules, table.subset(rows))
+    return Outcome(pred, overlap)
 
 
 def public_mean(table: Table, outcome: Outcome) -> float:

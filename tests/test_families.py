@@ -1,0 +1,203 @@
+"""Families of rules: their sums against brute force, planted advantages that are adopted, and poisoned folds."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_search import planted_table, random_table
+
+from steel.decide.adopt import ClassSearch, gains_of, is_sure
+from steel.decide.families import FAMILIES, LEVELS, PLAIN, Column, Grid, default_grid, family_of
+from steel.decide.rules import NEVER_PX, Rule, apply_to_map
+from steel.decide.search import in_sample, lofo
+from steel.decide.table import Table
+from steel.errors import UserError
+from steel.metrics import score
+
+GRID = Grid((0, 1, 700, 1500, 4999, NEVER_PX), (0.0, 0.1, 0.3, 0.7, 1.0))
+TABLE = random_table(60)
+T = np.arange(256)
+
+
+def table_of(true_px: np.ndarray, area_px: np.ndarray, gate: np.ndarray) -> Table:
+    """A table of n images from true_px (n,), area_px (n, 256) and gate (n,), the same in all classes, in five folds.
+
+    What is shown covers the true mask as far as it goes: overlap is the lesser of both areas.
+    """
+    n = len(true_px)
+    area = np.stack([area_px] * 4, 1).astype(np.int32)
+    true = np.stack([true_px] * 4, 1).astype(np.int32)
+    overlap = np.minimum(area, true[..., None])
+    ids, fold = np.array([f"{i}.jpg" for i in range(n)]), (np.arange(n) // 4 % 5).astype(np.int16)
+    return Table(ids, fold, true, area, overlap, np.stack([gate] * 4, 1).astype(np.float32))
+
+
+def for_hysteresis(n: int = 200) -> Table:
+    """True masks of 3000 px are found below 120, 500 px of them up to 240; clean strips show as much, but faint."""
+    is_true = np.arange(n) % 2 == 0
+    area = np.where(T < 120, 3000, np.where(is_true[:, None], 500, 0) * (T < 240))
+    return table_of(3000 * is_true, area, np.ones(n))
+
+
+def for_soft_gate(n: int = 200) -> Table:
+    """Large masks with a low gate and small ones with a high gate are true: area * gate is 900 to 1100 px, else 300."""
+    gate = np.random.default_rng(5).uniform(0.1, 1, n)
+    is_true = np.arange(n) % 2 == 0
+    area = np.where(is_true, np.random.default_rng(6).uniform(900, 1100, n), 300) / gate
+    return table_of(area.astype(int) * is_true, area.astype(int)[:, None] * (T < 200), gate)
+
+
+def for_product(n: int = 200) -> Table:
+    """All strips show their 2000 px where value * gate is 50 to 70: below, four times as much; above, a tenth."""
+    gate = np.random.default_rng(7).uniform(0.3, 1, n)
+    product = T * gate[:, None]
+    return table_of(np.full(n, 2000), np.where(product < 50, 8000, np.where(product < 70, 2000, 200)), gate)
+
+
+PLANTED = {"hysteresis": for_hysteresis, "soft_gate": for_soft_gate, "product": for_product}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_sums_equal_applying_the_rule_to_the_table(name: str, data: st.DataObject) -> None:
+    sums = SUMS[name]
+    point = tuple(data.draw(st.integers(0, size - 1)) for size in sums.shape)
+    rule = FAMILIES[name].rule(GRID, point)
+    assert sums[point] == pytest.approx(gains_of(TABLE, 3, rule).sum(), abs=1e-9)
+    assert Rule(**json.loads(json.dumps(asdict(rule)))) == rule  # Python's numbers, not numpy's
+
+
+SUMS = {name: family.sums(Column.of(TABLE, 3), GRID) for name, family in FAMILIES.items()}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_sums_add_up_over_folds(name: str) -> None:
+    parts = [FAMILIES[name].sums(Column.of(TABLE, 3, TABLE.fold == fold), GRID) for fold in range(5)]
+    assert np.abs(sum(parts) - SUMS[name]).max() < 1e-9
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_rule_knows_its_family(name: str) -> None:
+    point = tuple(size // 2 for size in SUMS[name].shape)
+    assert family_of(FAMILIES[name].rule(GRID, point)) == name
+
+
+def test_hysteresis_has_its_trigger_above_the_threshold() -> None:
+    rules = [FAMILIES["hysteresis"].rule(GRID, (s, t, 2, 0)) for s in range(7) for t in range(len(LEVELS))]
+    assert all(rule.threshold < rule.trigger < 255 or rule.threshold > 245 for rule in rules)
+    assert (rules[0].threshold, rules[0].trigger) == (4, 4 + 251 // 8)
+
+
+def test_axes_of_a_grid() -> None:
+    grid = default_grid(TABLE)
+    assert GRID.passes[[0, 1, 699, 700, 409_600]].tolist() == [1, 2, 2, 3, 5]
+    assert grid.coarse.gates == tuple(i / 16 for i in range(16))
+    assert grid.coarse.areas_px == grid.areas_px
+    assert GRID.coarse == GRID
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_advantage_is_found_adopted_and_worth_it(name: str) -> None:
+    table = PLANTED[name]()
+    grid = default_grid(table, 16, 8)
+    found, plain = lofo(table, grid), lofo(table, grid, (PLAIN,))
+    assert set(found.families.values()) == {(name,) * 4}
+    assert set(plain.families.values()) == {(PLAIN,) * 4}
+    assert all(family_of(rule) == name for rules in found.rules.values() for rule in rules.classes)
+    honest, before = (score(r.pred_px, table.true_px, r.overlap_px).mean for r in (found, plain))
+    assert honest > 0.95  # what was planted separates all strips, at the resolution of the grid
+    assert before < honest - 0.03
+
+
+def test_hysteresis_finds_what_was_planted() -> None:
+    table = for_hysteresis()
+    rule = in_sample(table, default_grid(table, 32)).rules.classes[0]
+    assert rule.threshold < 120 <= rule.trigger < 240
+    assert rule.trigger_px <= 500
+
+
+def test_what_the_plain_rule_does_perfectly_stays_plain() -> None:
+    table = planted_table()
+    found = in_sample(table, default_grid(table, 32, 8))
+    assert score(found.pred_px, table.true_px, found.overlap_px).mean == 1
+    assert found.families == (PLAIN,) * 4
+
+
+@pytest.mark.parametrize(("n_helped", "expected"), [(1, PLAIN), (40, "hysteresis")])
+def test_a_gain_within_its_error_is_not_adopted(n_helped: int, expected: str) -> None:
+    """Of 200 strips a few are of the kind that hysteresis helps; all others are clean, and show nothing."""
+    helped = for_hysteresis()
+    is_helped = np.arange(200) < 2 * n_helped  # a true and a clean one of each
+    true_px, area_px = helped.true_px[:, 0] * is_helped, helped.area_px[:, 0] * is_helped[:, None]
+    table = table_of(true_px, area_px, np.ones(200))
+    assert ClassSearch(table, 0, default_grid(table, 16)).adopt(frozenset(range(5)))[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [
+        ((1, 1, 1, 1), True),  # 1 +- 0
+        ((1, 0, 0, 0), True),  # .25 +- .22: the deviation .43 by the root of 4
+        ((1, 1, -1, 0), False),  # .25 +- .41
+        ((0, 0, 0, 0), False),  # 0 is not above 0
+    ],
+)
+def test_the_rule_of_one_standard_error(gains: tuple[int, ...], expected: bool) -> None:
+    assert is_sure(np.array(gains, float)) is expected
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_scored_fold_chooses_neither_family_nor_rule(name: str) -> None:
+    table = PLANTED[name]()
+    grid = default_grid(table, 16, 8)
+    honest = lofo(table, grid)
+    hit = table.fold == 2
+    poisoned = replace(table, **{f: getattr(table, f).copy() for f in ("true_px", "area_px", "overlap_px", "gate")})
+    rng = np.random.default_rng(9)
+    poisoned.area_px[hit] = np.sort(rng.integers(0, 9000, (hit.sum(), 4, 256)))[..., ::-1]
+    poisoned.true_px[hit] = 0
+    poisoned.overlap_px[hit] = 0
+    poisoned.gate[hit] = rng.random((hit.sum(), 4))
+    changed = lofo(poisoned, grid)
+    assert (changed.rules[2], changed.families[2]) == (honest.rules[2], honest.families[2])
+    assert honest.families[2] == (name,) * 4
+    assert all(changed.rules[fold] != honest.rules[fold] for fold in (0, 1, 3, 4))  # the poison does work
+    if name == "hysteresis":  # strong enough to change the family of others as well
+        assert any(changed.families[fold] != honest.families[fold] for fold in (0, 1, 3, 4))
+
+
+def test_two_folds_leave_nothing_to_choose_a_family_by() -> None:
+    table = for_hysteresis()
+    two = replace(table, fold=(table.fold % 2).astype(np.int16))
+    grid = default_grid(two, 16)
+    assert lofo(two, grid).families == {0: (PLAIN,) * 4, 1: (PLAIN,) * 4}
+    assert in_sample(two, grid).families == ("hysteresis",) * 4  # here each of the two is left out once
+    one = replace(table, fold=np.zeros(len(table), np.int16))
+    assert in_sample(one, grid).families == (PLAIN,) * 4
+
+
+def test_without_a_classifier_gates_are_not_tried() -> None:
+    table = for_hysteresis()
+    search = ClassSearch(table, 0, default_grid(table, 16))
+    search.adopt(frozenset(range(5)))
+    assert {name for name, _ in search._sums} == {PLAIN, "hysteresis"}
+
+
+def test_an_adopted_rule_shows_the_same_on_maps() -> None:
+    """Three strips' maps in place of a table: 3000 px of 110, of which 500 reach 230, or all of them faint."""
+    rules = in_sample(for_hysteresis(), default_grid(for_hysteresis(), 32)).rules
+    prob = np.zeros((4, 256, 1600), np.uint8)
+    prob[1, :30, :100] = 110
+    gate = np.ones(4, np.float32)
+    assert apply_to_map(rules, prob, gate).sum() == 0
+    prob[1, :5, :100] = 230
+    assert apply_to_map(rules, prob, gate).sum((1, 2)).tolist() == [0, 3000, 0, 0]
+
+
+def test_an_unknown_family_is_refused() -> None:
+    with pytest.raises(UserError, match=r"families: unknown name 'soft'; allowed: plain, hysteresis, soft_gate"):
+        lofo(TABLE, GRID, ("soft",))
