@@ -86,7 +86,7 @@ def cells(text: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("kind", ["lofo", "fixed", "in_sample"])
 def test_differences_equal_a_plain_loop(kind: str) -> None:
     write("b", table(1, 0.62))  # little better, on the same noise
-    found = compare(Path("runs/a"), Path("runs/b"), kind, n_resamples=300, seed=5)
+    found = compare(Path("runs/a"), Path("runs/b"), [kind], n_resamples=300, seed=5)
     a, b = values("a", kind), values("b", kind)
     names = sorted(set(GROUP))
     gaps = []
@@ -138,7 +138,8 @@ def test_a_yaml_and_a_folder_say_the_same(capsys: pytest.CaptureFixture[str]) ->
     main(["compare", "runs/a", "runs/b"])
     assert capsys.readouterr().out == by_yaml
     lines = by_yaml.splitlines()
-    assert lines[:3] == ["A: runs/a", "B: runs/b", "40 held-out strips, tuned, leaving one fold out"]
+    way = "tuned, leaving one fold out"
+    assert lines[:3] == [f"A: runs/a, {way}", f"B: runs/b, {way}", "40 held-out strips"]
     names = ["mean Dice", *(f"class {c}" for c in (1, 2, 3, 4)), "positive-only", "expected LB"]
     assert list(cells(by_yaml))[2:] == names
     assert len({len(line) for line in lines[3:-1]}) == 1  # the columns line up
@@ -151,9 +152,13 @@ def test_a_yaml_and_a_folder_say_the_same(capsys: pytest.CaptureFixture[str]) ->
 def test_the_rules_are_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     main(["compare", "runs/a", "runs/b", "--rules", "fixed"])
     out = capsys.readouterr().out
-    assert "40 held-out strips, fixed rules\n" in out
+    assert "A: runs/a, fixed rules\nB: runs/b, fixed rules\n" in out
     assert f"| {values('a', 'fixed').mean():.5f} |" in out
     assert values("a", "fixed").mean() < values("a", "lofo").mean() - 0.1  # every clean strip is marked in vain
+    main(["compare", "runs/a", "runs/a", "--rules", "fixed,lofo"])
+    out = capsys.readouterr().out
+    assert "A: runs/a, fixed rules\nB: runs/a, tuned, leaving one fold out\n" in out
+    assert f"| {values('a', 'lofo').mean() - values('a', 'fixed').mean():+.5f} |" in out
 
 
 @pytest.mark.usefixtures("here")
@@ -183,7 +188,7 @@ def test_a_class_without_a_mask_has_a_dash() -> None:
 
 def gap(value: float, low: float, high: float) -> Comparison:
     one = Difference(0.5, 0.5 + value, Interval(value, low, high), 0.5)
-    return Comparison("lofo", (Path("a"), Path("b")), (1, 1, 1), (0,) * 4, one, (one,) * 4, one, one)
+    return Comparison(("lofo", "lofo"), (Path("a"), Path("b")), (1, 1, 1), (0,) * 4, one, (one,) * 4, one, one)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +225,14 @@ def test_what_cannot_be_compared_is_one_line(capsys: pytest.CaptureFixture[str])
     for args, message in {
         "runs/a runs/c": "compare: runs/a (data flat) and runs/c (data other) hold out no strip in common; allowed: ru",
         "runs/a runs/d": f"compare: class 2 of 03.jpg has {at} px in runs/a (data flat) and {at + 7} px in runs/d (dat",
-        "runs/e runs/a": "--rules: runs/e has no 'lofo'; allowed: fixed, in_sample",
+        "runs/e runs/a": "--rules: runs/e has no 'lofo'; allowed: fixed, empty, in_sample",
         "runs/a runs/f": "runs/f: runs/f/decide has no stage.json, table.npz, rules.json and 1 more: run `steel decide",
         "runs/a runs/g": "runs/g: runs/g/decide/rules.json is not as recorded: run `steel decide CONFIG` again",
         "runs/h runs/a": "folds/lost.csv: cannot be read as csv",
         "runs/a runs/z": "no config file runs/z",
         "runs/a": "the following arguments are required: B (`steel compare --help` lists the options)",
-        "runs/a runs/b --rules best": "argument --rules: invalid choice: 'best' (choose from",
+        "runs/a runs/b --rules best": "--rules: runs/a has no 'best'; allowed: lofo, fixed, empty, in_sample",
+        "runs/a runs/b --rules lofo,fixed,empty": "--rules: lofo fixed empty are 3 ways; allowed: one for both, or",
     }.items():
         assert tiny.fault(capsys, "compare", *args.split()).startswith(message)
 
@@ -246,7 +252,7 @@ def test_finished_runs_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     main(["compare", tiny.CONFIG, "other.yaml"])
     out = capsys.readouterr().out
-    assert "A: runs/tiny\nB: runs/other\n32 held-out strips" in out
+    assert "A: runs/tiny, tuned, leaving one fold out\nB: runs/other, tuned, leaving one fold out\n32 held-out" in out
     for at, name in ((1, "tiny"), (2, "other")):
         decision = Decision.load(Path("runs", name, "decide/rules.json"))
         held_out = Table.load(Path("runs", name, "decide/table.npz"))

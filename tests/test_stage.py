@@ -69,6 +69,11 @@ def test_a_change_is_named_and_redone(spec: Spec, change: dict, why: str) -> Non
     assert str(look(changed)) == "done"
 
 
+def test_a_key_that_came_since_and_is_null_changes_nothing(spec: Spec) -> None:
+    run(spec)
+    assert str(look(replace(spec, config={**spec.config, "d": None}))) == "done"
+
+
 @pytest.mark.parametrize(
     ("change", "why"), [({"code": ()}, "the code changed"), ({"env": {}}, "the environment changed: t: 2 -> None")]
 )

@@ -116,12 +116,15 @@ def _compare(args: list[str]) -> None:
     parser = _Parser("steel compare", description=about, allow_abbrev=False)
     for letter in "AB":
         parser.add_argument(letter, type=Path, help="YAML of a solution, or folder of a run, such as runs/demo")
-    about_rules = "tuned leaving one fold out, fixed, or tuned on the scored strips themselves [lofo]"
-    parser.add_argument("--rules", choices=["lofo", "fixed", "in_sample"], default="lofo", help=about_rules)
+    about_rules = (
+        "how both are decided on, or A,B each: lofo (tuned leaving one fold out), plain (the same, no family adopted), "
+        "fixed, empty (nothing shown), in_sample (tuned on the scored strips themselves) [lofo]"
+    )
+    parser.add_argument("--rules", default="lofo", metavar="WAY[,WAY]", help=about_rules)
     found = parser.parse_args(args)
     from steel.report.compare import compare, format_comparison
 
-    print(format_comparison(compare(found.A, found.B, found.rules)))
+    print(format_comparison(compare(found.A, found.B, found.rules.split(","))))
 
 
 # Commands beside the stages.

@@ -159,8 +159,8 @@ def _look_unlocked(spec: Spec) -> State:
         if unfinished and Path(output).stat().st_mtime_ns >= begun.stat().st_mtime_ns:
             return State("stale", f"{output} was replaced by a run that did not finish")
     now = json.loads(json.dumps(spec.parts()))  # as the record has it: lists for tuples
-    if record["config"] != now["config"]:
-        return State("stale", f"config changed: {shorten(_changes(record['config'], now['config']))}")
+    if changes := _changes(record["config"], now["config"]):  # a key that came since and is null changes nothing
+        return State("stale", f"config changed: {shorten(changes)}")
     if record["inputs"] != now["inputs"]:
         return State("stale", f"input changed: {shorten(_changes(record['inputs'], now['inputs'], values=False))}")
     why = []

@@ -21,7 +21,7 @@ from steel.report.outcomes import WAYS, Outcome, judge
 from steel.report.text import text_table
 from steel.stage import RECORD
 
-KINDS = ("lofo", "fixed", "in_sample")  # ways of deciding that can be compared
+KINDS = ("lofo", "plain", "fixed", "empty", "in_sample")  # ways of deciding that can be compared
 WRITTEN = ("table.npz", "rules.json", "solution.json")  # by the stage decide
 
 
@@ -62,7 +62,7 @@ class Comparison:
     """Two runs on the strips that both held out.
 
     Attributes:
-        kind: how both were decided on, a key of `outcomes.WAYS`.
+        kinds: how A and B were decided on, keys of `outcomes.WAYS`.
         folders: of A and B.
         n_strips: strips in common, of A and of B.
         n_masks: true masks of each class on those in common.
@@ -72,7 +72,7 @@ class Comparison:
         public: the mean at the public test set's class shares.
     """
 
-    kind: str
+    kinds: tuple[str, str]
     folders: tuple[Path, Path]
     n_strips: tuple[int, int, int]
     n_masks: tuple[int, ...]
@@ -82,13 +82,21 @@ class Comparison:
     public: Difference
 
 
-def compare(a: Path, b: Path, kind: str = "lofo", n_resamples: int = N_RESAMPLES, seed: int = 0) -> Comparison:
+def compare(
+    a: Path, b: Path, kinds: Sequence[str] = ("lofo",), n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> Comparison:
     """Compare two finished runs, each given by its solution's YAML or by its folder, such as runs/demo.
+
+    `kinds`: how both were decided on, or A and B each: one run under two rules tells what the second gains.
 
     Raises UserError for a run that is not finished, for runs without a strip in common or with other labels of it, and
     for a way of deciding that a run does not have.
     """
-    sides = [_open(path, kind) for path in (a, b)]
+    if not 1 <= len(kinds) <= 2:
+        raise UserError(
+            f"--rules: {' '.join(kinds)} are {len(kinds)} ways; allowed: one for both, or one for A and B each"
+        )
+    sides = [_open(path, kind) for path, kind in zip((a, b), (kinds[0], kinds[-1]), strict=True)]
     tables = [side.table for side in sides]
     ids, *rows = np.intersect1d(tables[0].image_ids, tables[1].image_ids, return_indices=True)
     if not len(ids):
@@ -101,7 +109,7 @@ def compare(a: Path, b: Path, kind: str = "lofo", n_resamples: int = N_RESAMPLES
         resample(_values(side, at), true_px > 0, group, n_resamples, seed) for side, at in zip(sides, rows, strict=True)
     ]
     return Comparison(
-        kind=kind,
+        kinds=(kinds[0], kinds[-1]),
         folders=(sides[0].folder, sides[1].folder),
         n_strips=(len(ids), len(tables[0]), len(tables[1])),
         n_masks=tuple((true_px > 0).sum(0).tolist()),
@@ -120,8 +128,9 @@ def format_comparison(found: Comparison) -> str:
     rows += [_row("positive-only", sum(n_masks), found.positive), _row("expected LB", sum(n_masks), found.public)]
     percent = f"{100 * LEVEL:g} % interval"
     n_common, *n_each = found.n_strips
-    lines = [f"{letter}: {folder}" for letter, folder in zip("AB", found.folders, strict=True)]
-    lines.append(f"{n_common} held-out strips, {WAYS[found.kind]}")
+    sides = zip("AB", found.folders, found.kinds, strict=True)
+    lines = [f"{letter}: {folder}, {WAYS[kind]}" for letter, folder, kind in sides]
+    lines.append(f"{n_common} held-out strips")
     if n_each != [n_common, n_common]:
         lines.append(f"compared on the {n_common} strips that both hold out; A holds out {n_each[0]}, B {n_each[1]}")
     return "\n".join(
