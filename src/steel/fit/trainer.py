@@ -28,7 +28,7 @@ from steel.fit.schedules import lr_at, place_of
 from steel.nets.build import Net, build, place
 from steel.nets.losses import Loss, bce, mixed
 from steel.progress import track
-from steel.workers import cores
+from steel.workers import cores, deaf
 
 LOOK_EVERY = 50  # steps between two looks at whether the loss is still a number
 VALIDATION_BATCH = 4  # strips
@@ -136,7 +136,7 @@ class Trainer:
             if self.device.type == "cpu"
             else min(8, cores())
         )
-        return DataLoader(
+        return _Loader(
             Crops(self.strips, sampling, epoch),
             batch_size=min(phase.batch, n),
             drop_last=True,  # batch norm dislikes batches of one
@@ -261,6 +261,14 @@ class Trainer:
             self.best.restore(state["best"]["scores"], state["best"]["states"])
         self.origin = json.loads(state["origin"])
         return state["done"], json.loads(state["log"])
+
+
+class _Loader(DataLoader):
+    """A loader whose processes are deaf to Ctrl-C: only this one shall answer it, with one line."""
+
+    def __iter__(self) -> Any:
+        with deaf():
+            return super().__iter__()
 
 
 def _pin_worker(_worker: int) -> None:
