@@ -13,9 +13,10 @@ from steel.data.cache import open_strips
 from steel.data.folds import fold_of
 from steel.decide import held_out, run
 from steel.decide.ensemble import largest_class
+from steel.decide.families import default_grid
 from steel.decide.rules import Rule, Rules
 from steel.decide.run import Decision
-from steel.decide.search import default_grid, search
+from steel.decide.search import search
 from steel.decide.table import LAYOUT, Table
 from steel.errors import UserError
 from steel.infer.store import open_store

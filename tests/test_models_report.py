@@ -15,10 +15,10 @@ from steel.config import ModelConfig
 from steel.data.cache import open_strips
 from steel.data.folds import fold_of
 from steel.decide import held_out as room
-from steel.decide.families import PLAIN
+from steel.decide.families import PLAIN, default_grid
 from steel.decide.rules import apply_to_map
 from steel.decide.run import Decision
-from steel.decide.search import default_grid, search
+from steel.decide.search import search
 from steel.decide.table import Table
 from steel.errors import UserError
 from steel.infer.store import Store, open_store

@@ -144,6 +144,8 @@ LEARNT: dict[str, tuple[Callable[..., torch.optim.Optimizer], float]] = {
     "unet_modified": (torch.optim.Adam, 3e-2),
     "unet_residual": (torch.optim.Adam, 1e-2),
     "cnn_single": (torch.optim.RMSprop, 1e-4),
+    "cnn_deep_multi": (torch.optim.RMSprop, 1e-4),  # four heads
+    "study_resnet50": (torch.optim.Adam, 1e-3),  # fine-tuned
     "test_resnet": (torch.optim.AdamW, 1e-2),
 }
 

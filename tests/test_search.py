@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from steel.competition import N_PIXELS
+from steel.decide.adopt import NOTHING, choose, pays, smooth
+from steel.decide.families import Grid, default_grid, surface
 from steel.decide.rules import NEVER_PX, Rule, Rules, apply_to_table
-from steel.decide.search import NOTHING, Grid, choose, default_grid, in_sample, lofo, pays, search, smooth, surface
+from steel.decide.search import in_sample, lofo, search
 from steel.decide.table import Table
 from steel.errors import UserError
 from steel.metrics import score

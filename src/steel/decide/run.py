@@ -8,10 +8,10 @@ import numpy as np
 
 from steel import files
 from steel.config import Solution
-from steel.decide.families import FAMILIES, PLAIN
+from steel.decide.families import FAMILIES, PLAIN, default_grid
 from steel.decide.held_out import build_table
 from steel.decide.rules import Rules, fixed_rules
-from steel.decide.search import default_grid, in_sample, lofo
+from steel.decide.search import in_sample, lofo
 from steel.errors import UserError
 from steel.paths import Paths
 from steel.stage import Spec, recorded

@@ -7,26 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel.competition import N_CLASSES
-from steel.decide.adopt import NOTHING, ClassSearch, choose, pays, smooth
-from steel.decide.families import FAMILIES, Grid, default_grid, surface
+from steel.decide.adopt import ClassSearch
+from steel.decide.families import FAMILIES, Grid
 from steel.decide.rules import Rule, Rules, apply_to_table
 from steel.decide.table import Table
 from steel.errors import UserError
-
-__all__ = [
-    "NOTHING",
-    "Grid",
-    "InSample",
-    "LofoResult",
-    "choose",
-    "default_grid",
-    "in_sample",
-    "lofo",
-    "pays",
-    "search",
-    "smooth",
-    "surface",
-]
 
 ALL = tuple(FAMILIES)
 

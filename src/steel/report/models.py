@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from steel.config import DecideConfig, ModelConfig
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import fold_of
-from steel.decide.families import PLAIN
+from steel.decide.families import PLAIN, default_grid
 from steel.decide.held_out import gates, map_strips
 from steel.decide.rules import apply_to_table
 from steel.decide.run import Decision
-from steel.decide.search import default_grid, lofo
+from steel.decide.search import lofo
 from steel.decide.table import Table, measure
 from steel.errors import UserError
 from steel.infer.store import open_store
