@@ -18,10 +18,14 @@ from harness import Comparison, compare, machine, table
 from numpy.typing import NDArray
 
 from steel.competition import HEIGHT, N_CLASSES, N_TRAIN, WIDTH
+from steel.decide.combine import Outputs
+from steel.decide.components import COMPONENT_LEVELS
 from steel.decide.ensemble import largest_class
+from steel.decide.evidence import N_LEVELS
 from steel.decide.families import FAMILIES, PLAIN, Grid, default_grid, surface
+from steel.decide.held_out import MEASURED, measure_strip
 from steel.decide.search import lofo, search
-from steel.decide.table import N_LEVELS, Table, measure
+from steel.decide.table import LARGE, Table
 
 KIT_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 KIT_SIZES_PX = (100, 300, 600, 1000, 1500, 2000, 3000)
@@ -47,10 +51,14 @@ def draw(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
 
 def build(maps: NDArray[np.uint8], bits: NDArray[np.uint8]) -> Table:
     """The table of n maps (n, 4, 256, 1600) and masks (n, 256, 1600)."""
-    area, overlap, true_px = (np.stack(parts) for parts in zip(*map(measure, maps, bits), strict=True))
+    no_tail = np.zeros((1, N_CLASSES))
+    measured = np.concatenate(
+        [measure_strip(Outputs([prob], no_tail), mask) for prob, mask in zip(maps, bits, strict=True)]
+    )
     n = len(maps)
     ids, fold = np.array([f"{i}.jpg" for i in range(n)]), np.zeros(n, np.int16)
-    return Table(ids, fold, true_px, area, overlap, np.ones((n, N_CLASSES), np.float32))
+    gate = np.ones((n, N_CLASSES), np.float32)
+    return Table(ids, fold, gate=gate, **{name: measured[name] for name in MEASURED})
 
 
 def ours(maps: NDArray[np.uint8], bits: NDArray[np.uint8], grid: Grid) -> NDArray[np.float64]:
@@ -105,9 +113,14 @@ def random_table(rng: np.random.Generator, n: int) -> Table:
     """A table of full size: every area different, so that no step has less to do than on real maps."""
     true_px = np.where(rng.random((n, N_CLASSES)) < 0.14, rng.integers(500, 40_000, (n, N_CLASSES)), 0).astype(np.int32)
     area_px = np.sort(rng.integers(0, 60_000, (n, N_CLASSES, N_LEVELS), np.int32))[..., ::-1].copy()
-    overlap_px = np.minimum(area_px, true_px[..., None]) // 2
+    large_px = area_px[:, :, None, list(COMPONENT_LEVELS)].repeat(LARGE[1], 2)
+    overlap_px, large_overlap_px = (
+        np.minimum(px, true_px.reshape(n, N_CLASSES, *[1] * (px.ndim - 2))) // 2 for px in (area_px, large_px)
+    )
     ids, fold = np.array([f"{i}.jpg" for i in range(n)]), (np.arange(n) % 5).astype(np.int16)
-    return Table(ids, fold, true_px, area_px, overlap_px, rng.random((n, N_CLASSES), np.float32))
+    found = (true_px, area_px, overlap_px, large_px, large_overlap_px)
+    tail_px, gate = np.zeros((n, N_CLASSES)), rng.random((n, N_CLASSES), np.float32)
+    return Table(ids, fold, *found, tail_px=tail_px, gate=gate)
 
 
 def row(name: str, result: Comparison, n_maps: int) -> list[str]:

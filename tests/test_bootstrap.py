@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import make_table
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,8 @@ def pixels(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def one(true: np.ndarray) -> Table:
     """A table of which only the true areas are looked at."""
     n, zeros = len(true), np.zeros((len(true), 4, 256), np.int32)
-    return Table(np.arange(n).astype(str), np.zeros(n, np.int16), true, zeros, zeros, np.ones((n, 4), np.float32))
+    ids, fold, gate = np.arange(n).astype(str), np.zeros(n, np.int16), np.ones((n, 4), np.float32)
+    return make_table.of_areas(ids, fold, true, zeros, zeros, gate)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import make_table
 import numpy as np
 import pytest
 import tiny
@@ -13,7 +14,8 @@ from steel.__main__ import main
 from steel.config import DataConfig, ModelConfig, Solution
 from steel.data.folds import write_folds
 from steel.decide.bootstrap import Interval
-from steel.decide.rules import Rule, Rules
+from steel.decide.rule import Rule
+from steel.decide.rules import Rules
 from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.metrics import dice
@@ -34,7 +36,7 @@ def table(seed: int, quality: float) -> Table:
     ids = np.array([f"{i:02}.jpg" for i in range(N)])
     fold = (np.arange(N) // 2 % 2).astype(np.int16)
     area_px, overlap_px = (np.repeat(px[..., None], 256, 2) for px in (area, overlap))
-    return Table(ids, fold, true, area_px, overlap_px, np.ones((N, 4), np.float32))
+    return make_table.of_areas(ids, fold, true, area_px, overlap_px, np.ones((N, 4), np.float32))
 
 
 def rules(min_area_px: int) -> Rules:
@@ -49,7 +51,7 @@ def write(name: str, held_out: Table, decision: Decision = DECISION, data: str =
     folder = Path("runs", name)
     decided = folder / "decide"
     decided.mkdir(parents=True, exist_ok=True)
-    held_out.save(decided / "table.npz")
+    held_out.save(decided / "table.npy")
     decision.save(decided / "rules.json")
     files.write_json(decided / "solution.json", asdict(Solution(name, {"m": ModelConfig()}, DataConfig(data))))
     outputs = {f"runs/{name}/decide/{part}": files.sha256(decided / part) for part in WRITTEN}
@@ -71,7 +73,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def values(name: str, kind: str) -> np.ndarray:
     folder = Path("runs", name, "decide")
-    held_out = Table.load(folder / "table.npz")
+    held_out = Table.load(folder / "table.npy")
     outcome = judge(held_out, Decision.load(folder / "rules.json"))[kind]
     return dice(outcome.pred_px, held_out.true_px, outcome.overlap_px)
 
@@ -101,7 +103,7 @@ def test_differences_equal_a_plain_loop(kind: str) -> None:
         assert (one.a, one.b, one.gap.value) == pytest.approx((x, y, y - x))
         assert (one.gap.low, one.gap.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
         assert one.b_better == pytest.approx((draws > 0).mean())
-    positive = Table.load(Path("runs/a/decide/table.npz")).true_px > 0
+    positive = Table.load(Path("runs/a/decide/table.npy")).true_px > 0
     assert found.positive.gap.value == pytest.approx(b[positive].mean() - a[positive].mean())
     assert found.n_masks == tuple(positive.sum(0).tolist())
 
@@ -226,7 +228,7 @@ def test_what_cannot_be_compared_is_one_line(capsys: pytest.CaptureFixture[str])
         "runs/a runs/c": "compare: runs/a (data flat) and runs/c (data other) hold out no strip in common; allowed: ru",
         "runs/a runs/d": f"compare: class 2 of 03.jpg has {at} px in runs/a (data flat) and {at + 7} px in runs/d (dat",
         "runs/e runs/a": "--rules: runs/e has no 'lofo'; allowed: fixed, empty, in_sample",
-        "runs/a runs/f": "runs/f: runs/f/decide has no stage.json, table.npz, rules.json and 1 more: run `steel decide",
+        "runs/a runs/f": "runs/f: runs/f/decide has no stage.json, table.npy, rules.json and 1 more: run `steel decide",
         "runs/a runs/g": "runs/g: runs/g/decide/rules.json is not as recorded: run `steel decide CONFIG` again",
         "runs/h runs/a": "folds/lost.csv: cannot be read as csv",
         "runs/a runs/z": "no config file runs/z",
@@ -255,7 +257,7 @@ def test_finished_runs_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     assert "A: runs/tiny, tuned, leaving one fold out\nB: runs/other, tuned, leaving one fold out\n32 held-out" in out
     for at, name in ((1, "tiny"), (2, "other")):
         decision = Decision.load(Path("runs", name, "decide/rules.json"))
-        held_out = Table.load(Path("runs", name, "decide/table.npz"))
+        held_out = Table.load(Path("runs", name, "decide/table.npy"))
         assert cells(out)["mean Dice"][at] == f"{judge(held_out, decision)['lofo'].score(held_out).mean:.5f}"
     head = files.read_json(Path("runs/tiny/report/cv.json"))["headline"]
     assert cells(out)["mean Dice"][1] == f"{head['mean']:.5f}"

@@ -5,12 +5,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import make_table
 import numpy as np
 import pytest
 
 from steel.competition import PUBLIC_SHARES
 from steel.config import DataConfig, Solution, SplitConfig
-from steel.decide.rules import NEVER_PX, Rule, Rules
+from steel.decide.rule import NEVER_PX, Rule
+from steel.decide.rules import Rules
 from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.paths import Paths
@@ -27,7 +29,7 @@ def table() -> Table:
     true[[0, 2], 2], true[1, 0] = 100, 50
     area[:3, 2, :201], overlap[[0, 2], 2, :201] = 100, 80
     gate = np.array([0.9, 0.2, 0.9, 0.1], np.float32)[:, None].repeat(4, 1)
-    return Table(np.array(list("abcd")), np.array([0, 0, 1, 1], np.int16), true, area, overlap, gate)
+    return make_table.of_areas(np.array(list("abcd")), np.array([0, 0, 1, 1], np.int16), true, area, overlap, gate)
 
 
 def rules(threshold: int, gate: float) -> Rules:

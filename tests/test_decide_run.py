@@ -12,9 +12,11 @@ from steel import stage
 from steel.data.cache import open_strips
 from steel.data.folds import fold_of
 from steel.decide import held_out, run
+from steel.decide.components import COMPONENT_LEVELS, COMPONENTS_PX, without_small
 from steel.decide.ensemble import largest_class
 from steel.decide.families import default_grid
-from steel.decide.rules import Rule, Rules
+from steel.decide.rule import Rule
+from steel.decide.rules import Rules
 from steel.decide.run import Decision
 from steel.decide.search import search
 from steel.decide.table import LAYOUT, Table
@@ -39,13 +41,14 @@ def copied(finished: Path, tmp_path: Path) -> Iterator[Paths]:
 
 
 def test_the_table_is_what_maps_and_masks_say(paths: Paths) -> None:
-    table = Table.load(paths.decide / "table.npz")
+    table = Table.load(paths.decide / "table.npy")
     strips = open_strips(paths.cache, "train")
     fold = fold_of(paths.folds, strips.image_ids)
     assert table.image_ids.tolist() == strips.image_ids
     assert table.fold.tolist() == fold.tolist()
     assert table.true_px.tolist() == strips.areas.tolist()
     assert strips.masks is not None
+    assert (COMPONENTS_PX[1], COMPONENT_LEVELS[4]) == (300, 128)
     for row in (0, 5, 31):
         store, gates = (open_store(paths.oof(name, fold[row])) for name in ("fpn", "gate"))
         place = store.image_ids.index(strips.image_ids[row])
@@ -56,20 +59,27 @@ def test_the_table_is_what_maps_and_masks_say(paths: Paths) -> None:
                 pred = prob[k] >= t
                 assert table.area_px[row, k, t] == pred.sum()
                 assert table.overlap_px[row, k, t] == (pred & true).sum()
-        assert table.gate[row].tolist() == gates.p[place].astype(np.float32).tolist()
+            reaching = without_small(prob[k], 128, 300) >= 128
+            assert table.large_area_px[row, k, 1, 4] == reaching.sum()
+            assert table.large_overlap_px[row, k, 1, 4] == (reaching & true).sum()
+        assert store.sums is not None
+        lost_px = store.sums[place] - store.map(place).sum((1, 2), dtype=np.int64) / 255
+        assert table.tail_px[row].tolist() == np.maximum(lost_px, 0).tolist() and table.tail_px[row].any()
+        assert gates.gate is not None
+        assert table.gate[row].tolist() == gates.gate[place].astype(np.float32).tolist()
 
 
 def test_more_processes_change_nothing(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_out, "CHUNK", 2)
     machine = replace(paths.solution.machine, workers=2)
     table = held_out.build_table(Paths(replace(paths.solution, machine=machine)), [0, 1])
-    whole = Table.load(paths.decide / "table.npz")
+    whole = Table.load(paths.decide / "table.npy")
     expected = whole.subset(whole.fold < 2)
     assert all((getattr(table, name) == getattr(expected, name)).all() for name in LAYOUT)
 
 
 def test_the_rules_of_a_fold_come_from_the_other_folds(paths: Paths) -> None:
-    table, decision = Table.load(paths.decide / "table.npz"), Decision.load(paths.decide / "rules.json")
+    table, decision = Table.load(paths.decide / "table.npy"), Decision.load(paths.decide / "rules.json")
     grid = default_grid(table, 8, 8)
     assert decision.tuned == search(table, grid)
     assert {k: search(table.subset(table.fold != k), grid) for k in range(3)} == decision.lofo

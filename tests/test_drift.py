@@ -99,7 +99,7 @@ def test_chance_hardly_ever_warns() -> None:
 
 def test_submit_compares_what_it_shows_with_the_honest_masks(finished: Path) -> None:
     folder = finished / "runs/tiny/decide"
-    table, decision = Table.load(folder / "table.npz"), Decision.load(folder / "rules.json")
+    table, decision = Table.load(folder / "table.npy"), Decision.load(folder / "rules.json")
     rows = pd.read_csv(finished / "submissions/tiny/submission.csv", keep_default_na=False).EncodedPixels
     areas = np.array([rle.area(text) if text else 0 for text in rows]).reshape(-1, 4)
     found = of_submission(table, decision, areas)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 
+import make_table
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,10 +11,13 @@ from hypothesis import strategies as st
 from test_search import planted_table, random_table
 
 from steel.decide.adopt import ClassSearch, gains_of, is_sure
+from steel.decide.components import COMPONENT_LEVELS
 from steel.decide.families import FAMILIES, LEVELS, PLAIN, Column, Grid, default_grid, family_of
-from steel.decide.rules import NEVER_PX, Rule, apply_to_map
+from steel.decide.held_out import MEASURED
+from steel.decide.rule import NEVER_PX, Rule
+from steel.decide.rules import apply_to_map
 from steel.decide.search import in_sample, lofo
-from steel.decide.table import Table
+from steel.decide.table import LARGE, Table
 from steel.errors import UserError
 from steel.metrics import score
 
@@ -32,7 +36,7 @@ def table_of(true_px: np.ndarray, area_px: np.ndarray, gate: np.ndarray) -> Tabl
     true = np.stack([true_px] * 4, 1).astype(np.int32)
     overlap = np.minimum(area, true[..., None])
     ids, fold = np.array([f"{i}.jpg" for i in range(n)]), (np.arange(n) // 4 % 5).astype(np.int16)
-    return Table(ids, fold, true, area, overlap, np.stack([gate] * 4, 1).astype(np.float32))
+    return make_table.of_areas(ids, fold, true, area, overlap, np.stack([gate] * 4, 1).astype(np.float32))
 
 
 def for_hysteresis(n: int = 200) -> Table:
@@ -57,7 +61,22 @@ def for_product(n: int = 200) -> Table:
     return table_of(np.full(n, 2000), np.where(product < 50, 8000, np.where(product < 70, 2000, 200)), gate)
 
 
-PLANTED = {"hysteresis": for_hysteresis, "soft_gate": for_soft_gate, "product": for_product}
+def for_component(n: int = 200) -> Table:
+    """All strips show 3000 px: the true mask in one piece, or bits of 200 px beside it or where there is none."""
+    is_true = np.arange(n) % 2 == 0
+    table = table_of(3000 * is_true, np.where(is_true, 4000, 3000)[:, None] * (T < 200), np.ones(n))
+    in_pieces = np.array([[4000, 3000], [3000, 0]])[(~is_true).astype(int)]  # (n, 2): without the bits, or with them
+    levels = np.array(COMPONENT_LEVELS) < 200
+    large = (in_pieces[:, [0, 1, 1]][:, None, :, None] * levels).repeat(4, 1).astype(np.int32)
+    return replace(table, large_area_px=large, large_overlap_px=np.minimum(large, table.true_px[:, :, None, None]))
+
+
+PLANTED = {
+    "hysteresis": for_hysteresis,
+    "soft_gate": for_soft_gate,
+    "product": for_product,
+    "component": for_component,
+}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -156,11 +175,13 @@ def test_the_scored_fold_chooses_neither_family_nor_rule(name: str) -> None:
     grid = default_grid(table, 16, 8)
     honest = lofo(table, grid)
     hit = table.fold == 2
-    poisoned = replace(table, **{f: getattr(table, f).copy() for f in ("true_px", "area_px", "overlap_px", "gate")})
+    poisoned = replace(table, **{f: getattr(table, f).copy() for f in (*MEASURED, "gate")})
     rng = np.random.default_rng(9)
     poisoned.area_px[hit] = np.sort(rng.integers(0, 9000, (hit.sum(), 4, 256)))[..., ::-1]
-    poisoned.true_px[hit] = 0
-    poisoned.overlap_px[hit] = 0
+    poisoned.large_area_px[hit] = rng.integers(0, 9000, (hit.sum(), *LARGE))
+    poisoned.tail_px[hit] = rng.random((hit.sum(), 4)) * 9000
+    for name_of_truth in ("true_px", "overlap_px", "large_overlap_px"):
+        getattr(poisoned, name_of_truth)[hit] = 0
     poisoned.gate[hit] = rng.random((hit.sum(), 4))
     changed = lofo(poisoned, grid)
     assert (changed.rules[2], changed.families[2]) == (honest.rules[2], honest.families[2])
@@ -184,7 +205,7 @@ def test_without_a_classifier_gates_are_not_tried() -> None:
     table = for_hysteresis()
     search = ClassSearch(table, 0, default_grid(table, 16))
     search.adopt(frozenset(range(5)))
-    assert {name for name, _ in search._sums} == {PLAIN, "hysteresis"}
+    assert {name for name, _ in search._sums} == {PLAIN, "hysteresis", "component"}
 
 
 def test_an_adopted_rule_shows_the_same_on_maps() -> None:
@@ -193,9 +214,9 @@ def test_an_adopted_rule_shows_the_same_on_maps() -> None:
     prob = np.zeros((4, 256, 1600), np.uint8)
     prob[1, :30, :100] = 110
     gate = np.ones(4, np.float32)
-    assert apply_to_map(rules, prob, gate).sum() == 0
+    assert apply_to_map(rules, prob, gate, np.zeros(4)).sum() == 0
     prob[1, :5, :100] = 230
-    assert apply_to_map(rules, prob, gate).sum((1, 2)).tolist() == [0, 3000, 0, 0]
+    assert apply_to_map(rules, prob, gate, np.zeros(4)).sum((1, 2)).tolist() == [0, 3000, 0, 0]
 
 
 def test_an_unknown_family_is_refused() -> None:

@@ -148,7 +148,7 @@ def kill_once(folder: Path, target: str, delay_s: float) -> str | None:
 
 def results(folder: Path) -> dict[str, str]:
     """Digests of the submission, the weights, the rules and all probabilities."""
-    kinds = ("submission.csv", "weights.safetensors", "rules.json", "values.npz", "table.npz", "killed.csv")
+    kinds = ("submission.csv", "weights.safetensors", "rules.json", "values.npz", "table.npy", "killed.csv")
     found = tiny.contents(folder)
     return {path: value for path, value in found.items() if path.endswith(kinds) or "maps.zarr" in path}
 

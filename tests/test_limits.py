@@ -4,12 +4,14 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import make_table
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steel.decide.rules import NEVER_PX, Rule, Rules
+from steel.decide.rule import NEVER_PX, Rule
+from steel.decide.rules import Rules
 from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.files import read_json
@@ -31,7 +33,7 @@ def table() -> Table:
     area[[0, 1, 3], 2, :201] = np.array([100, 40, 100], np.int32)[:, None]
     overlap[[0, 1], 2, :201] = np.array([80, 40], np.int32)[:, None]
     gate = np.array([0.9, 0.9, 0.1, 0.9], np.float32)[:, None].repeat(4, 1)
-    return Table(np.array(list("abcd")), np.array([0, 0, 1, 1], np.int16), true, area, overlap, gate)
+    return make_table.of_areas(np.array(list("abcd")), np.array([0, 0, 1, 1], np.int16), true, area, overlap, gate)
 
 
 def decision(rules: Rules = SHOW) -> Decision:
@@ -73,7 +75,7 @@ def random_table(seed: int, n: int = 30) -> Table:
     true = rng.integers(0, 400, (n, 4), np.int32) * rng.integers(0, 2, (n, 4), np.int32)
     overlap = np.minimum(area // 2, true[..., None])
     fold = np.arange(n).astype(np.int16) % 3
-    return Table(np.arange(n).astype(str), fold, true, area, overlap, rng.random((n, 4), np.float32))
+    return make_table.of_areas(np.arange(n).astype(str), fold, true, area, overlap, rng.random((n, 4), np.float32))
 
 
 @settings(max_examples=25, deadline=None)
@@ -135,7 +137,7 @@ def test_the_page_tells_the_numbers() -> None:
 
 def test_the_report_of_a_run_has_them(finished: Path) -> None:
     folder = finished / "runs/tiny"
-    found = limits(Table.load(folder / "decide/table.npz"), Decision.load(folder / "decide/rules.json"), "lofo")
+    found = limits(Table.load(folder / "decide/table.npy"), Decision.load(folder / "decide/rules.json"), "lofo")
     written = read_json(folder / "report/cv.json")
     assert Potential(**written["limits"]["whole"]) == found.whole
     assert [AreaBin(**one) for one in written["limits"]["areas"]] == list(found.areas)

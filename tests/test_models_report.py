@@ -76,11 +76,11 @@ def test_a_segmenter_alone_is_what_its_maps_say(paths: Paths) -> None:
     hits = (cut & true[shown]).sum()
     assert (row.study.precision, row.study.recall) == (hits / cut.sum(), hits / true[shown].sum())
 
-    table = Table.load(paths.decide / "table.npz")
+    table = Table.load(paths.decide / "table.npy")
     alone = replace(table, gate=np.ones_like(table.gate))
     rules = {k: search(alone.subset(fold != k), default_grid(alone, 8, 8), (PLAIN,)) for k in FOLDS}
     open_gate = np.ones(4, np.float32)
-    pred = np.stack([apply_to_map(rules[k], prob, open_gate) for k, prob in zip(fold, maps, strict=True)])
+    pred = np.stack([apply_to_map(rules[k], prob, open_gate, np.zeros(4)) for k, prob in zip(fold, maps, strict=True)])
     expected = score(*(m.sum((2, 3)) for m in (pred, true, pred & true)))
     assert row.score.as_dict() == expected.as_dict()
     assert (row.name, row.role, row.net, row.rules) == ("fpn", "segmenter", "FPN, tu-test_resnet", "plain")
@@ -100,8 +100,8 @@ def write_gate(paths: Paths, prob: NDArray[np.float64]) -> None:
 def test_a_gate_alone_acts_on_the_mean_of_all_segmenters(changed: Paths) -> None:
     decision, present = decision_of(changed), open_strips(changed.cache, "train").areas > 0
     write_gate(changed, present.astype(float))
-    table = Table.load(changed.decide / "table.npz")
-    replace(table, gate=present.astype(np.float32)).save(changed.decide / "table.npz")  # no segmenter may profit by it
+    table = Table.load(changed.decide / "table.npy")
+    replace(table, gate=present.astype(np.float32)).save(changed.decide / "table.npy")  # no segmenter may profit by it
     segmenter, knowing = judge_models(changed, decision, FOLDS)
     assert sum(segmenter.score.fp) > 0
     assert sum(knowing.score.fp) == 0  # it knows what is there
@@ -153,11 +153,11 @@ def test_a_segmenter_with_a_joint_head_is_a_gate_too(paths: Paths, monkeypatch: 
 
 @pytest.mark.parametrize(("n_parts", "rules"), [(1, "fixed"), (2, "plain")])
 def test_a_single_fold_is_judged_by_its_parts_or_by_the_fixed_rules(changed: Paths, n_parts: int, rules: str) -> None:
-    table = Table.load(changed.decide / "table.npz")
+    table = Table.load(changed.decide / "table.npy")
     split = fold_of(changed.folds, open_strips(changed.cache, "train").image_ids)
     table = table.subset(split == 1)
     table = replace(table, fold=(np.arange(len(table)) % n_parts).astype(np.int16))
-    table.save(changed.decide / "table.npz")
+    table.save(changed.decide / "table.npy")
     decision = replace(decision_of(changed), folds=[1], lofo={})
     rows = judge_models(changed, decision, [1])
     assert [row.rules for row in rows] == [rules, rules]
@@ -167,7 +167,7 @@ def test_a_single_fold_is_judged_by_its_parts_or_by_the_fixed_rules(changed: Pat
 
 
 def test_a_table_of_other_strips_is_refused(paths: Paths) -> None:
-    with pytest.raises(UserError, match=r"table\.npz holds other strips than fold \[0, 2\]: run `steel decide"):
+    with pytest.raises(UserError, match=r"table\.npy holds other strips than fold \[0, 2\]: run `steel decide"):
         judge_models(paths, decision_of(paths), [0, 2])
 
 

@@ -52,7 +52,7 @@ def test_every_output_stands() -> None:
         training = ["config.json", "weights.safetensors", "log.jsonl", "env.json", "stage.json", "events"]
         expected += [f"runs/tiny/{name}/fold{fold}/{file}" for file in (*training, "oof/values.npz")]
     expected += [f"runs/tiny/fpn/fold{fold}/oof/maps.zarr" for fold in FOLDS]
-    expected += [f"runs/tiny/decide/{file}" for file in ("table.npz", "rules.json", "solution.json")]
+    expected += [f"runs/tiny/decide/{file}" for file in ("table.npy", "rules.json", "solution.json")]
     expected += [f"runs/tiny/report/{file}" for file in ("cv.json", "cv.md", "curves.png", "best.png", "worst.png")]
     expected += ["submissions/tiny/submission.csv", "submissions/tiny/manifest.json"]
     assert [path for path in expected if not Path(path).exists()] == []
@@ -158,7 +158,7 @@ def test_a_joint_head_gates_beside_the_classifiers() -> None:
     assert (rules["segmenters"], rules["gates"]) == (["fpn"], ["fpn", "gate"])
     joint, alone = (open_store(Path(f"runs/tiny/{name}/fold0/oof")).gate for name in ("fpn", "gate"))
     assert joint is not None and alone is not None and not np.allclose(joint, alone)
-    table = Table.load(Path("runs/tiny/decide/table.npz"))
+    table = Table.load(Path("runs/tiny/decide/table.npy"))
     np.testing.assert_allclose(table.gate, (joint + alone) / 2, rtol=1e-6)
     applied = ("--images", "data/tiny/raw/test_images", "--out", "found.csv", "--models.fpn.gate_weight", "0.5")
     tiny.run("predict", args=applied)

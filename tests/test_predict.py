@@ -139,11 +139,13 @@ def test_held_out_strips_each_once_by_the_model_that_did_not_see_them(name: str,
         call = Predictor.load(paths, name, [fold])
         for i, row in enumerate(rows):
             prob = call(train.images[row : row + 1]).main[0]
-            pixels = prob.double().reshape(4, -1)
-            assert found.p[i] == pytest.approx(pixels.sum(1).numpy(), rel=1e-5)
-            assert found.pq[i] == pytest.approx((pixels * (1 - pixels)).sum(1).numpy(), rel=1e-5)
             if name == "unet":
                 assert np.array_equal(found.map(i), quantise(prob))
+                assert found.sums is not None
+                assert found.sums[i] == pytest.approx(prob.double().sum((1, 2)).numpy(), rel=1e-9)
+            else:
+                assert found.gate is not None
+                assert found.gate[i] == pytest.approx(prob.numpy(), rel=1e-6)
     assert len(set(seen)) == 8
 
 
@@ -181,7 +183,7 @@ def test_killed_and_started_again_it_gives_the_same_bytes(name: str, paths: Path
         with pytest.raises(Killed):
             predict.make_oof(paths, name, 1)
         work = next(folder.glob("building-*"))
-        assert (work / DONE).stat().st_size == 3 * 104  # one batch of 3: row, 4 p, 4 pq, 4 gate of 8 bytes
+        assert (work / DONE).stat().st_size == 3 * 72  # one batch of 3: row, 4 sums, 4 gates of 8 bytes
         predict.make_oof(paths, name, 1)
     assert calls == 3  # only the second batch was computed again
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == whole

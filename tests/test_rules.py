@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from fractions import Fraction
 
+import make_table
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from steel.decide.ensemble import largest_class
-from steel.decide.rules import NEVER_PX, Rule, Rules, apply_to_map, apply_to_table, fixed_rules, own_level
-from steel.decide.table import Table, measure
+from steel.decide.rule import NEVER_PX, Rule, own_level
+from steel.decide.rules import Rules, apply_to_map, apply_to_table, fixed_rules
 from steel.errors import UserError
 
 SHAPE = (6, 10)
+NO_TAIL = np.zeros(4)
 # Gates and their limits from the same few values, so that "equal" happens; .7 and .1 are no float32.
 GATES = st.sampled_from([0.0, 0.1, 0.5, 0.7, 1.0])
 AREAS = st.one_of(st.integers(0, 61), st.just(NEVER_PX))
@@ -35,12 +37,6 @@ def any_rule(draw: st.DrawFn) -> Rule:
 RULES = any_rule()
 
 
-def table_of(prob: np.ndarray, mask_bits: np.ndarray, gate: np.ndarray) -> Table:
-    """A table of one image."""
-    area, overlap, true_px = measure(prob, mask_bits)
-    return Table(np.array(["a.jpg"]), np.zeros(1, np.int16), true_px[None], area[None], overlap[None], gate[None])
-
-
 @settings(max_examples=200, deadline=None)
 @given(
     hnp.arrays(np.uint8, (4, *SHAPE), elements=st.integers(0, 255)),
@@ -50,9 +46,9 @@ def table_of(prob: np.ndarray, mask_bits: np.ndarray, gate: np.ndarray) -> Table
 )
 def test_table_and_map_agree(prob: np.ndarray, mask_bits: np.ndarray, gates: tuple, classes: tuple) -> None:
     rules, gate = Rules(classes), np.array(gates, np.float32)
-    masks = apply_to_map(rules, prob, gate)
+    masks = apply_to_map(rules, prob, gate, NO_TAIL)
     true = np.stack([mask_bits >> k & 1 == 1 for k in range(4)])
-    pred_px, overlap_px = apply_to_table(rules, table_of(prob, mask_bits, gate))
+    pred_px, overlap_px = apply_to_table(rules, make_table.of_map(prob, mask_bits, gate))
     assert masks.dtype == np.bool_
     assert pred_px.tolist() == [masks.sum((1, 2)).tolist()]
     assert overlap_px.tolist() == [(masks & true).sum((1, 2)).tolist()]
@@ -79,7 +75,7 @@ def by_pixel(rule: Rule, values: list[int], gate: np.float32) -> list[bool]:
 )
 def test_map_equals_counting_pixels_in_fractions(prob: np.ndarray, gates: tuple, classes: tuple) -> None:
     gate = np.array(gates, np.float32)
-    masks = apply_to_map(Rules(classes), prob, gate)
+    masks = apply_to_map(Rules(classes), prob, gate, NO_TAIL)
     owned = largest_class(prob)
     for k, rule in enumerate(classes):
         assert masks[k].ravel().tolist() == by_pixel(rule, owned[k].ravel().tolist(), gate[k])
@@ -107,7 +103,7 @@ def test_rules_by_eye() -> None:
         prob[k, k, :5] = 200  # five pixels of each class
     at = Rule(threshold=200, min_area_px=5, min_gate=0.7)
     rules = Rules((at, Rule(201, 0, 0.0), Rule(200, 6, 0.0), Rule(1, 5, 0.71)))
-    masks = apply_to_map(rules, prob, np.full(4, 0.7, np.float32))
+    masks = apply_to_map(rules, prob, np.full(4, 0.7, np.float32), NO_TAIL)
     assert masks.sum((1, 2)).tolist() == [5, 0, 0, 0]  # just enough; too faint; too small; gate too low
 
 
@@ -133,7 +129,7 @@ def test_the_newer_fields_by_eye(rule: Rule, shown_px: int) -> None:
     prob = np.zeros((4, *SHAPE), np.uint8)
     prob[2, 0], prob[2, 0, :4] = 100, 200
     gate = np.full(4, 0.25, np.float32)
-    masks = apply_to_map(Rules((rule,) * 4), prob, gate)
+    masks = apply_to_map(Rules((rule,) * 4), prob, gate, NO_TAIL)
     assert masks.sum((1, 2)).tolist() == [0, 0, shown_px, 0]
 
 

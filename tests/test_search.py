@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+import make_table
 import numpy as np
 import pytest
 
 from steel.competition import N_PIXELS
 from steel.decide.adopt import NOTHING, choose, pays, smooth
 from steel.decide.families import Grid, default_grid, surface
-from steel.decide.rules import NEVER_PX, Rule, Rules, apply_to_table
+from steel.decide.rule import NEVER_PX, Rule
+from steel.decide.rules import Rules, apply_to_table
 from steel.decide.search import in_sample, lofo, search
 from steel.decide.table import Table
 from steel.errors import UserError
@@ -23,7 +25,7 @@ def random_table(n: int, seed: int = 0, areas_up_to_px: int = 5000) -> Table:
     area_px[rng.random((n, 4)) < 0.2, 100:] = 0
     share = np.sort(rng.random((n, 4, 256)))[..., ::-1]
     overlap_px = (np.minimum(area_px, true_px[..., None]) * share).astype(np.int32)
-    return Table(
+    return make_table.of_areas(
         np.array([f"{i}.jpg" for i in range(n)]),
         (np.arange(n) % 5).astype(np.int16),
         true_px,
@@ -46,7 +48,7 @@ def planted_table(n: int = 400) -> Table:
     area[kind == 1], area[kind == 2] = 800, 5000
     gate = np.where(kind == 2, rng.uniform(0, 0.4, n), rng.uniform(0.6, 1, n)).astype(np.float32)
     true = np.where(kind == 0, 3000, 0).astype(np.int32)
-    return Table(
+    return make_table.of_areas(
         np.array([f"{i}.jpg" for i in range(n)]),
         (np.arange(n) // 4 % 5).astype(np.int16),
         np.stack([true] * 4, 1),
@@ -122,7 +124,8 @@ def test_a_surface_without_a_gain_has_no_best_point(level: float) -> None:
 
 def test_a_class_better_left_out_shows_nothing() -> None:
     table = planted_table()
-    clean = replace(table, true_px=np.zeros_like(table.true_px), overlap_px=np.zeros_like(table.overlap_px))
+    truth = ("true_px", "overlap_px", "large_overlap_px")
+    clean = replace(table, **{name: np.zeros_like(getattr(table, name)) for name in truth})
     result = in_sample(clean, default_grid(clean, 16, 8))
     assert {r.min_area_px for r in result.rules.classes} == {NEVER_PX}
     assert not result.pred_px.any()

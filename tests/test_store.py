@@ -28,14 +28,12 @@ def some_maps(row: int) -> NDArray[np.uint8]:
     return maps
 
 
-def sums(row: int) -> tuple[NDArray, NDArray]:
-    maps = some_maps(row)[None] / 255
-    return maps.sum((2, 3)), (maps * (1 - maps)).sum((2, 3))
+def sums(row: int) -> NDArray:
+    return (some_maps(row) / 255).sum((1, 2))
 
 
 def write(builder: Builder, *rows: int) -> None:
-    p, pq = (np.concatenate(parts) for parts in zip(*(sums(row) for row in rows), strict=True))
-    builder.write(list(rows), np.stack([some_maps(row) for row in rows]), p, pq)
+    builder.write(list(rows), np.stack([some_maps(row) for row in rows]), np.stack([sums(row) for row in rows]), None)
 
 
 def opened(folder: Path, key: str = KEY) -> Builder:
@@ -48,8 +46,7 @@ def check_whole(folder: Path) -> None:
     assert found.image_ids == IDS
     for row in range(3):
         assert np.array_equal(found.map(row), some_maps(row))
-        assert np.array_equal(found.p[row : row + 1], sums(row)[0])
-        assert np.array_equal(found.pq[row : row + 1], sums(row)[1])
+        assert found.sums is not None and np.array_equal(found.sums[row], sums(row))
     assert {p.name for p in folder.iterdir()} == {MAPS, VALUES}
 
 
@@ -145,11 +142,12 @@ def test_a_finished_store_stays_until_the_next_is_finished(tmp_path: Path) -> No
     write(builder, 0, 1, 2)
     builder.finish()
     newer = opened(tmp_path, "newer")
-    newer.write([0], some_maps(2)[None], np.ones((1, 4)), np.ones((1, 4)))
+    newer.write([0], some_maps(2)[None], np.ones((1, 4)), None)
     assert np.array_equal(open_store(tmp_path).map(0), some_maps(0))
-    newer.write([1, 2], np.stack([some_maps(2)] * 2), np.ones((2, 4)), np.ones((2, 4)))
+    newer.write([1, 2], np.stack([some_maps(2)] * 2), np.ones((2, 4)), None)
     newer.finish()
-    assert np.array_equal(open_store(tmp_path).map(0), some_maps(2)) and open_store(tmp_path).p.max() == 1
+    found = open_store(tmp_path)
+    assert np.array_equal(found.map(0), some_maps(2)) and found.sums is not None and found.sums.max() == 1
     assert {p.name for p in tmp_path.iterdir()} == {MAPS, VALUES}
 
 
@@ -209,13 +207,14 @@ def test_killed_while_leftovers_are_removed(tmp_path: Path, monkeypatch: pytest.
 def test_values_of_a_classifier(tmp_path: Path) -> None:
     builder = Builder(tmp_path, KEY, IDS, maps=False)
     p = np.arange(12).reshape(3, 4) / 12
-    builder.write([2, 0], None, p[[2, 0]], (p * (1 - p))[[2, 0]])
+    builder.write([2, 0], None, None, p[[2, 0]])
     again = Builder(tmp_path, KEY, IDS, maps=False)
     assert again.done == {0, 2}
-    again.write([1], None, p[[1]], (p * (1 - p))[[1]])
+    again.write([1], None, None, p[[1]])
     assert set(again.finish()) == {tmp_path / VALUES}
     found = open_store(tmp_path)
-    assert found.maps is None and np.array_equal(found.p, p) and np.array_equal(found.pq, p * (1 - p))
+    assert found.maps is None and found.sums is None
+    assert found.gate is not None and np.array_equal(found.gate, p)
     assert {q.name for q in tmp_path.iterdir()} == {VALUES}
 
 
@@ -223,7 +222,7 @@ def test_gates_beside_maps(tmp_path: Path) -> None:
     builder = opened(tmp_path)
     gate = np.arange(12).reshape(3, 4) / 12
     for row in (2, 0, 1):
-        builder.write([row], some_maps(row)[None], *sums(row), gate[[row]])
+        builder.write([row], some_maps(row)[None], sums(row)[None], gate[[row]])
     builder.finish()
     check_whole(tmp_path)
     found = open_store(tmp_path).gate
@@ -241,6 +240,6 @@ def test_the_digest_follows_the_content(tmp_path: Path) -> None:
     digests = []
     for n, value in enumerate((0.5, 0.5, 0.25)):
         builder = Builder(tmp_path / str(n), KEY, IDS, maps=False)
-        builder.write([0, 1, 2], None, np.full((3, 4), value), np.zeros((3, 4)))
+        builder.write([0, 1, 2], None, None, np.full((3, 4), value))
         digests.append(next(iter(builder.finish().values())))
     assert digests[0] == digests[1] != digests[2]

@@ -14,7 +14,8 @@ from steel import files, rle
 from steel.competition import N_CLASSES
 from steel.data.cache import open_strips
 from steel.decide.ensemble import largest_class
-from steel.decide.rules import Rule, Rules
+from steel.decide.rule import Rule
+from steel.decide.rules import Rules
 from steel.decide.run import Decision
 from steel.errors import UserError
 from steel.infer.store import open_store
@@ -43,12 +44,13 @@ def test_masks_are_what_the_rules_show_of_the_maps(copied: Paths) -> None:
     submit.make(copied, FOLDS)
     rows = pd.read_csv(copied.submission / "submission.csv", keep_default_na=False).EncodedPixels.tolist()
     maps, gates = open_store(copied.test("fpn")), open_store(copied.test("gate"))
+    assert gates.gate is not None
     shown = 0
     for i, _ in enumerate(open_strips(copied.cache, "test").image_ids):
         prob = largest_class(maps.map(i))
         for k in range(N_CLASSES):
             mask = prob[k] >= rule.threshold
-            if mask.sum() < rule.min_area_px or gates.p[i, k] < rule.min_gate:
+            if mask.sum() < rule.min_area_px or gates.gate[i, k] < rule.min_gate:
                 mask = np.zeros_like(mask)
             assert (rle.decode(rows[4 * i + k]) == mask).all()
             shown += mask.any()

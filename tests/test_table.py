@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from steel.decide.ensemble import largest_class
-from steel.decide.table import Table, measure
+from steel.decide.measure import measure
+from steel.decide.table import Table
 from steel.errors import UserError
 
 SHAPE = (6, 10)
@@ -82,12 +83,15 @@ def small_table(n: int = 3) -> Table:
         true_px=rng.integers(0, 9, (n, 4), np.int32),
         area_px=rng.integers(0, 9, (n, 4, 256), np.int32),
         overlap_px=rng.integers(0, 9, (n, 4, 256), np.int32),
+        large_area_px=rng.integers(0, 9, (n, 4, 3, 12), np.int32),
+        large_overlap_px=rng.integers(0, 9, (n, 4, 3, 12), np.int32),
+        tail_px=rng.random((n, 4)),
         gate=rng.random((n, 4), np.float32),
     )
 
 
 def test_save_and_load_give_the_same_table_and_bytes(tmp_path: Path) -> None:
-    table, first, second = small_table(), tmp_path / "a.tmp", tmp_path / "b.npz"
+    table, first, second = small_table(), tmp_path / "a.tmp", tmp_path / "b.npy"
     table.save(first)
     loaded = Table.load(first)
     loaded.save(second)
@@ -113,19 +117,19 @@ def test_wrong_layout_is_refused() -> None:
             Table(**{**fields, "gate": bad})
 
 
-@pytest.mark.parametrize("content", [b"", b"no npz", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize("content", [b"", b"no npy", b"\x93NUMPY cut off"])
 def test_a_broken_file_is_one_line(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "table.npz"
+    path = tmp_path / "table.npy"
     with pytest.raises(UserError, match="does not exist"):
         Table.load(path)
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"table\.npz is no decision table"):
+    with pytest.raises(UserError, match=r"table\.npy is no decision table"):
         Table.load(path)
 
 
 def test_a_cut_or_foreign_file_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "table.npz"
-    np.savez(path, gate=np.ones(3))
+    path = tmp_path / "table.npy"
+    np.save(path, np.zeros(3, [("gate", "f4", 4)]))
     with pytest.raises(UserError, match="image_ids"):
         Table.load(path)
     small_table().save(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from steel.errors import UserError
 
@@ -86,7 +87,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def create_array(path: Path, shape: tuple[int, ...], dtype: str = "uint8") -> np.memmap:
+def create_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike = "uint8") -> np.memmap:
     """A writable memory-mapped .npy, its space claimed at once: a full disk is an error here, not a crash later."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     with path.open("r+b") as file:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from steel import tables
 from steel.decide.families import FAMILIES, PLAIN, Column, Family, Grid
-from steel.decide.rules import NEVER_PX, Rule, apply_rule
+from steel.decide.rule import NEVER_PX, Rule
+from steel.decide.rules import apply_rule
 from steel.decide.table import Table
 from steel.metrics import dice
 

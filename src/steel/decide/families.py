@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel.competition import N_PIXELS
-from steel.decide.rules import NEVER_PX, Rule, gate_weight, own_level
-from steel.decide.table import N_LEVELS, Table
+from steel.decide.components import COMPONENT_LEVELS, COMPONENTS_PX
+from steel.decide.evidence import N_LEVELS
+from steel.decide.rule import NEVER_PX, Rule, gate_weight, own_level
+from steel.decide.table import Table
 from steel.errors import UserError
 from steel.metrics import dice
 
@@ -75,21 +77,32 @@ class Column:
         area_px: (257, n) int32, predicted area.
         gain: (257, n) float64, what showing the mask at this threshold adds to the Dice of showing nothing, -1..1.
         gate: (n,) float32.
+        large_area_px, large_gain: (3, 12, n) the same without small components, by COMPONENTS_PX and COMPONENT_LEVELS.
     """
 
     area_px: NDArray[np.int32]
     gain: NDArray[np.float64]
     gate: NDArray[np.float32]
+    large_area_px: NDArray[np.int32]
+    large_gain: NDArray[np.float64]
 
     @staticmethod
     def of(table: Table, k: int, rows: NDArray | slice = slice(None)) -> Column:
         """Class index k (0..3) of some rows of the table."""
-        area_px = table.area_px[rows, k].T  # (256, n)
-        true_px, overlap_px = table.true_px[rows, k], table.overlap_px[rows, k].T
-        gain = dice(area_px, true_px, overlap_px) - (true_px == 0)
-        nobody = np.zeros((1, area_px.shape[1]))
+        true_px = table.true_px[rows, k]
+        area_px, large_area_px = (np.moveaxis(px[rows, k], 0, -1) for px in (table.area_px, table.large_area_px))
+        overlaps = (np.moveaxis(px[rows, k], 0, -1) for px in (table.overlap_px, table.large_overlap_px))
+        gain, large_gain = (
+            dice(area, true_px, overlap) - (true_px == 0)
+            for area, overlap in zip((area_px, large_area_px), overlaps, strict=True)
+        )
+        nobody = np.zeros((1, len(true_px)))
         return Column(
-            np.concatenate([area_px, nobody.astype(np.int32)]), np.concatenate([gain, nobody]), table.gate[rows, k]
+            np.concatenate([area_px, nobody.astype(np.int32)]),
+            np.concatenate([gain, nobody]),
+            table.gate[rows, k],
+            large_area_px,
+            large_gain,
         )
 
 
@@ -187,6 +200,17 @@ def _product_rule(grid: Grid, point: tuple[int, ...]) -> Rule:
     return Rule(int(LEVELS[t]), grid.areas_px[a], grid.coarse.gates[g], product=True)
 
 
+def _component(column: Column, grid: Grid) -> NDArray[np.float64]:
+    """(3, 12, n_area, n_gate): least size of a component, threshold, minimum area of what is left, gate."""
+    pairs = zip(column.large_gain, column.large_area_px, strict=True)
+    return np.stack([sums_of(gain, area_px, column.gate, grid.coarse) for gain, area_px in pairs])
+
+
+def _component_rule(grid: Grid, point: tuple[int, ...]) -> Rule:
+    s, t, a, g = point
+    return Rule(COMPONENT_LEVELS[t], grid.areas_px[a], grid.coarse.gates[g], component_px=COMPONENTS_PX[s])
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of rule.
@@ -208,10 +232,16 @@ FAMILIES = {
     "hysteresis": Family(_hysteresis, _hysteresis_rule, needs_gate=False),
     "soft_gate": Family(_soft_gate, _soft_gate_rule, needs_gate=True),
     "product": Family(_product, _product_rule, needs_gate=True),
+    "component": Family(_component, _component_rule, needs_gate=False),
 }
 
 
 def family_of(rule: Rule) -> str:
     """Name of the family that a rule belongs to; the first that fits."""
-    fits = {"hysteresis": rule.trigger_px > 0, "soft_gate": rule.gate_power > 0, "product": rule.product}
+    fits = {
+        "hysteresis": rule.trigger_px > 0,
+        "soft_gate": rule.gate_power > 0,
+        "product": rule.product,
+        "component": rule.component_px > 0,
+    }
     return next((name for name, does in fits.items() if does), PLAIN)

@@ -1,7 +1,6 @@
 """The table of all held-out strips, from the stored maps of the models; and any other pass over those maps."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,8 +9,11 @@ from numpy.typing import NDArray
 
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import deal_groups, fold_of, group_of
-from steel.decide.ensemble import mean_gate, mean_map
-from steel.decide.table import Table, measure
+from steel.decide.combine import Outputs
+from steel.decide.components import measure_large
+from steel.decide.ensemble import largest_class, mean_gate
+from steel.decide.measure import measure
+from steel.decide.table import LAYOUT, Table
 from steel.errors import UserError, shorten
 from steel.infer.store import Store, open_store
 from steel.paths import Paths
@@ -21,7 +23,8 @@ from steel.workers import Workers, cores
 N_PARTS = 5  # of a single fold, over which the rules are rotated
 CHUNK = 32  # images per task of a worker
 T = TypeVar("T")
-OnStrip = Callable[[NDArray[np.uint8], NDArray[np.uint8]], T]  # of map (4, 256, 1600) and mask bits (256, 1600)
+OnStrip = Callable[[Outputs, NDArray[np.uint8]], T]  # of the segmenters' outputs and the mask bits (256, 1600)
+MEASURED = ("true_px", "area_px", "overlap_px", "large_area_px", "large_overlap_px", "tail_px")  # fields of the table
 
 
 def build_table(paths: Paths, folds: Sequence[int]) -> Table:
@@ -31,19 +34,28 @@ def build_table(paths: Paths, folds: Sequence[int]) -> Table:
     """
     strips = open_strips(paths.cache, "train")
     split = fold_of(paths.folds, strips.image_ids)
-    parts = [_measure_fold(paths, strips, k, np.flatnonzero(split == k)) for k in folds]
-    rows = np.concatenate([part.rows for part in parts])
+    held_out = {k: np.flatnonzero(split == k) for k in folds}
+    rows = np.concatenate(list(held_out.values()))
     order = np.argsort(rows)  # the table is in row order of the cache, whatever the folds
     image_ids = np.array(strips.image_ids)[rows[order]]
     of_one = deal_groups(group_of(paths.folds, image_ids.tolist()), N_PARTS) if len(folds) == 1 else None
+    measured = np.concatenate(
+        map_strips(paths, paths.solution.segmenters, strips, held_out, measure_strip, "decide: table")
+    )
     return Table(
         image_ids=image_ids,
         fold=(split[rows[order]] if of_one is None else of_one).astype(np.int16),
-        true_px=np.concatenate([part.true_px for part in parts])[order],
-        area_px=np.concatenate([part.area_px for part in parts])[order],
-        overlap_px=np.concatenate([part.overlap_px for part in parts])[order],
-        gate=np.concatenate([part.gate for part in parts])[order],
+        gate=np.concatenate([_gates(paths, strips, k, held_out[k]) for k in folds])[order],
+        **{name: measured[name][order] for name in MEASURED},
     )
+
+
+def measure_strip(outputs: Outputs, mask_bits: NDArray[np.uint8]) -> NDArray:
+    """All that the table needs of a strip's maps and mask bits (256, 1600): a record (1,) of the fields MEASURED."""
+    prob, tail_px = outputs.combine()
+    area_px, overlap_px, true_px = measure(prob, mask_bits)
+    found = (true_px, area_px, overlap_px, *measure_large(largest_class(prob), mask_bits), tail_px)
+    return np.array([found], [(name, *LAYOUT[name]) for name in MEASURED])
 
 
 def gates(stores: Sequence[Store], n: int) -> NDArray[np.float32]:
@@ -51,24 +63,12 @@ def gates(stores: Sequence[Store], n: int) -> NDArray[np.float32]:
     return mean_gate([store.gate for store in stores if store.gate is not None], n)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    rows: NDArray[np.int64]
-    area_px: NDArray[np.int32]
-    overlap_px: NDArray[np.int32]
-    true_px: NDArray[np.int32]
-    gate: NDArray[np.float32]
-
-
-def _measure_fold(paths: Paths, strips: Strips, fold: int, rows: NDArray[np.int64]) -> _Measured:
-    """Measure all strips that a fold holds out."""
-    solution = paths.solution
-    for name in solution.gates:
-        _check_coverage(paths.oof(name, fold), [strips.image_ids[row] for row in rows])
-    class_stores = [open_store(paths.oof(name, fold)) for name in solution.gates]
-    found = map_strips(paths, solution.segmenters, strips, {fold: rows}, measure, f"decide: table of fold {fold}")
-    area, overlap, true = (np.stack(arrays) for arrays in zip(*found, strict=True))
-    return _Measured(rows, area, overlap, true, gates(class_stores, len(rows)))
+def _gates(paths: Paths, strips: Strips, fold: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Gates (n, 4) of the strips that a fold holds out."""
+    folders = [paths.oof(name, fold) for name in paths.solution.gates]
+    for folder in folders:
+        _check_coverage(folder, [strips.image_ids[row] for row in rows])
+    return gates([open_store(folder) for folder in folders], len(rows))
 
 
 def map_strips(
@@ -83,10 +83,10 @@ def map_strips(
 
     Args:
         paths: of the solution.
-        names: the segmenters to average.
+        names: of the segmenters.
         strips: the training strips.
         rows: fold to the rows of the strips that it holds out, ascending.
-        call: gets the mean map and the true masks of a strip; from the top of a module, that processes may find it.
+        call: gets the outputs and the true masks of a strip; from the top of a module, that processes may find it.
         title: of the progress.
 
     Returns:
@@ -108,14 +108,17 @@ def map_strips(
     return [result for chunk in found for result in chunk]
 
 
+def outputs_of(stores: Sequence[Store], place: int) -> Outputs:
+    """What the segmenters of some stores say of the strip at a place in them."""
+    sums = [store.sums[place] for store in stores if store.sums is not None]
+    return Outputs([store.map(place) for store in stores], np.stack(sums))
+
+
 def _call_on_rows(call: OnStrip[T], folders: list[Path], cache: Path, first: int, rows: NDArray[np.int64]) -> list[T]:
-    """Worker: average the models' maps of some strips and make the call on them and the masks."""
+    """Worker: read the models' outputs of some strips and make the call on them and the masks."""
     stores = [open_store(folder) for folder in folders]
     masks = np.load(cache / "train_masks.npy", mmap_mode="r")
-    return [
-        call(mean_map([store.map(place) for store in stores]), np.asarray(masks[row]))
-        for place, row in enumerate(rows, first)
-    ]
+    return [call(outputs_of(stores, place), np.asarray(masks[row])) for place, row in enumerate(rows, first)]
 
 
 def _check_coverage(folder: Path, expected: list[str]) -> None:

@@ -77,8 +77,7 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     """Build the table, search the rules; the digests of both."""
     solution = paths.solution
     table = build_table(paths, folds)
-    with files.atomic(paths.decide / "table.npz") as temporary:
-        table.save(temporary)
+    table.save(paths.decide / "table.npy")
     grid = default_grid(table, solution.decide.n_area, solution.decide.n_gate)
     parts = len(np.unique(table.fold))
     rotations, plain = (lofo(table, grid, names).rules if parts > 1 else {} for names in (tuple(FAMILIES), (PLAIN,)))
@@ -94,7 +93,7 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     decision.save(paths.decide / "rules.json")
     files.write_json(paths.decide / "solution.json", asdict(solution))
     return {
-        paths.decide / name: files.sha256(paths.decide / name) for name in ("table.npz", "rules.json", "solution.json")
+        paths.decide / name: files.sha256(paths.decide / name) for name in ("table.npy", "rules.json", "solution.json")
     }
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from steel.competition import N_CLASSES
 from steel.decide.adopt import ClassSearch
 from steel.decide.families import FAMILIES, Grid
-from steel.decide.rules import Rule, Rules, apply_to_table
+from steel.decide.rule import Rule
+from steel.decide.rules import Rules, apply_to_table
 from steel.decide.table import Table
 from steel.errors import UserError
 

@@ -1,22 +1,18 @@
-"""The table that decisions are made on: predicted area and overlap of every (image, class) at all 256 thresholds."""
+"""The table that decisions are made on: what the rules need to know of every held-out (image, class), exactly."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from steel import files
 from steel.competition import N_CLASSES
-from steel.decide.ensemble import winner
+from steel.decide.components import COMPONENT_LEVELS, COMPONENTS_PX
+from steel.decide.evidence import N_LEVELS, Evidence
 from steel.errors import UserError
 
-N_LEVELS = 256  # of a uint8 probability
-N_LANES = 4  # see _owner_and_value
-MASK_VALUES = 1 << N_CLASSES  # of a bit field
-HAS_CLASS = np.arange(MASK_VALUES) >> np.arange(N_CLASSES)[:, None] & 1  # (4, 16): is the bit of class k set
-
+LARGE = (N_CLASSES, len(COMPONENTS_PX), len(COMPONENT_LEVELS))
 # dtype (the kind alone for text) and shape after the leading n of every field.
 LAYOUT = {
     "image_ids": ("U", ()),
@@ -24,13 +20,16 @@ LAYOUT = {
     "true_px": ("int32", (N_CLASSES,)),
     "area_px": ("int32", (N_CLASSES, N_LEVELS)),
     "overlap_px": ("int32", (N_CLASSES, N_LEVELS)),
+    "large_area_px": ("int32", LARGE),
+    "large_overlap_px": ("int32", LARGE),
+    "tail_px": ("float64", (N_CLASSES,)),
     "gate": ("float32", (N_CLASSES,)),
 }
 
 
 @dataclass(frozen=True)
 class Table:
-    """All that the rules need to know of n held-out images: 103 MB for 12,568 instead of 20 GB of maps.
+    """All that the rules need to know of n held-out images: 122 MB for 12,568 instead of 20 GB of maps.
 
     Attributes:
         image_ids: (n,) str.
@@ -38,6 +37,11 @@ class Table:
         true_px: (n, 4) int32, area of the true masks.
         area_px: (n, 4, 256) int32; [i, k, t] = pixels of class k+1 with value >= t after `largest_class`.
         overlap_px: (n, 4, 256) int32, those of them under the true mask of class k+1.
+        large_area_px: (n, 4, 3, 12) int32; [i, k, s, j] = pixels of class k+1 that lie, at the threshold
+            COMPONENT_LEVELS[j], in a connected component of at least COMPONENTS_PX[s] pixels.
+        large_overlap_px: the same of those under the true mask.
+        tail_px: (n, 4) float64 >= 0, area to be expected in pixels whose values uint8 has lost: the sum of the
+            probabilities less that of the map.
         gate: (n, 4) float32, the probability that the class is there; 1 where no model gives one.
     """
 
@@ -46,6 +50,9 @@ class Table:
     true_px: NDArray[np.int32]
     area_px: NDArray[np.int32]
     overlap_px: NDArray[np.int32]
+    large_area_px: NDArray[np.int32]
+    large_overlap_px: NDArray[np.int32]
+    tail_px: NDArray[np.float64]
     gate: NDArray[np.float32]
 
     def __post_init__(self) -> None:
@@ -65,78 +72,48 @@ class Table:
         """Number of images."""
         return len(self.image_ids)
 
+    def evidence(self, k: int, component_px: int = 0, rows: NDArray | slice = slice(None)) -> Evidence:
+        """What a rule may look at of class index k (0..3), without components of fewer pixels."""
+        area_px = self._without_small(self.area_px, self.large_area_px, k, component_px, rows)
+        return Evidence(area_px, self.gate[rows, k], self.tail_px[rows, k])
+
+    def overlaps(self, k: int, component_px: int = 0, rows: NDArray | slice = slice(None)) -> NDArray[np.int32]:
+        """`overlap_px` of class index k (n, 256), without components of fewer pixels."""
+        return self._without_small(self.overlap_px, self.large_overlap_px, k, component_px, rows)
+
     def subset(self, rows: NDArray) -> "Table":
         """The table of some images: `rows` is a boolean mask (n,) or an array of row numbers."""
         return Table(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     def save(self, path: Path) -> None:
-        """Write an uncompressed npz to exactly this path; equal tables give equal bytes."""
-        with path.open("wb") as file:  # given a name, numpy would append .npz to it
-            np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
+        """Write a .npy of one record per image, whole or not at all; equal tables give equal bytes."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        layout = np.dtype([(name, array.dtype, array.shape[1:]) for name, array in found.items()])
+        with files.atomic(path) as temporary:
+            records = files.create_array(temporary, (len(self),), layout)
+            for name, array in found.items():
+                records[name] = array
+            records.flush()
 
     @staticmethod
     def load(path: Path) -> "Table":
-        """Read what `save` wrote."""
+        """Open what `save` wrote, memory-mapped."""
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return Table(**{name: arrays[name] for name in LAYOUT})
+            records = np.lib.format.open_memmap(path, mode="r")
+            return Table(**{name: np.asarray(records[name]) for name in LAYOUT})
         except FileNotFoundError:
             raise UserError(f"table: {path} does not exist; run the decide stage first") from None
-        except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, UserError) as error:
+        except (OSError, ValueError, TypeError, KeyError, EOFError, IndexError, UserError) as error:
             raise UserError(f"table: {path} is no decision table ({error}); delete it, run decide again") from None
 
-
-def measure(
-    prob: NDArray[np.uint8], mask_bits: NDArray[np.uint8]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Measure one image at all thresholds at once, exactly.
-
-    One histogram of (class that owns the pixel, its value) serves all four classes, and one more of the pixels under
-    their true mask; reverse cumulative sums turn counts of "= t" into counts of ">= t".
-
-    Args:
-        prob: (4, 256, 1600) uint8, the ensemble's map before `largest_class`.
-        mask_bits: (256, 1600) uint8, bit k = true mask of class k+1.
-
-    Returns:
-        area (4, 256), overlap (4, 256) and true_px (4,), int32, as in `Table`; t = 0 counts all pixels.
-    """
-    shape = mask_bits.shape
-    if prob.shape != (N_CLASSES, *shape):
-        raise UserError(f"table: map {prob.shape} for a mask {shape}, allowed: {(N_CLASSES, *shape)}")
-    code = _owner_and_value(prob)
-    area = _at_least(_count(code))
-    area[:, 0] = mask_bits.size
-
-    masked = np.flatnonzero(mask_bits != 0)  # few pixels or none: no second pass over the strip
-    bits, code = mask_bits.ravel()[masked], code.ravel()[masked]  # (n_masked,)
-    by_bits = np.bincount(bits, minlength=MASK_VALUES)
-    if len(by_bits) > MASK_VALUES:
-        raise UserError(f"table: mask holds the value {len(by_bits) - 1}, allowed: bit fields 0..{MASK_VALUES - 1}")
-    owner = (code >> 8).astype(np.uint8) % N_CLASSES
-    hit = code[(bits >> owner) & 1 == 1] % (N_CLASSES * N_LEVELS)
-    overlap = _at_least(np.bincount(hit, minlength=N_CLASSES * N_LEVELS).reshape(N_CLASSES, N_LEVELS))
-    true_px = (HAS_CLASS @ by_bits).astype(np.int32)
-    overlap[:, 0] = true_px
-    return area, overlap, true_px
-
-
-def _owner_and_value(prob: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Code of each pixel, (H, W) uint16: value + 256 * (class index that owns it + 4 * lane)."""
-    value, index = winner(prob)
-    # Most pixels of a map are 0, and adding to one counter again and again waits for memory each time: four lanes of
-    # counters, taken in turn by the columns, are up to twice as fast.
-    lane = (np.arange(value.shape[1]) % N_LANES * N_CLASSES).astype(np.uint8)
-    return cv2.merge([value, index + lane]).view("<u2")[..., 0]
-
-
-def _count(code: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Number of pixels per (class, value), (4, 256)."""
-    n = N_LANES * N_CLASSES * N_LEVELS
-    histogram = cv2.calcHist([code], [0], None, [n], [0, n])  # float32: exact to 2^24
-    return histogram.reshape(N_LANES, N_CLASSES, N_LEVELS).astype(np.int64).sum(0)
-
-
-def _at_least(histogram: NDArray) -> NDArray[np.int32]:
-    """Counts of "= t" (4, 256) to counts of ">= t"."""
-    return np.cumsum(histogram[:, ::-1], axis=1)[:, ::-1].astype(np.int32)
+    @staticmethod
+    def _without_small(whole: NDArray, large: NDArray, k: int, component_px: int, rows: NDArray | slice) -> NDArray:
+        """Of class index k (n, 256); without components, only the thresholds of COMPONENT_LEVELS are known."""
+        if not component_px:
+            return whole[rows, k]
+        if component_px not in COMPONENTS_PX:
+            raise UserError(f"table: component_px is {component_px}, allowed: 0, {', '.join(map(str, COMPONENTS_PX))}")
+        known = large[rows, k, COMPONENTS_PX.index(component_px)]  # (n, 12)
+        spread = np.zeros((len(known), N_LEVELS), np.int32)
+        spread[:, COMPONENT_LEVELS] = known
+        return spread

@@ -94,6 +94,14 @@ def quantise(prob: Tensor) -> NDArray[np.uint8]:
     return (prob * 255).round().to(torch.uint8).cpu().numpy()
 
 
+def sum_pixels(prob: Tensor) -> NDArray[np.float64]:
+    """Sum over the pixels of probabilities (b, 4, H, W) in [0, 1], (b, 4): what uint8 will lose of the faint ones.
+
+    Of whole 2**-32ths, so that no order of adding, and so no batch and no number of threads, can change it.
+    """
+    return (prob.double() * 2**32).long().flatten(2).sum(2).double().cpu().numpy() / 2**32
+
+
 def _fill(job: Spec, predictor: Predictor, strips: Strips, rows: NDArray[np.int64]) -> dict[Path, str]:
     """Write the store of some rows of the cache; batches that an interrupted run finished are kept."""
     image_ids = [strips.image_ids[row] for row in rows]
@@ -111,9 +119,7 @@ def _fill(job: Spec, predictor: Predictor, strips: Strips, rows: NDArray[np.int6
         places = list(range(start, start + len(part)))
         if maps is None:
             assert gate is not None
-            builder.write(places, None, gate, gate * (1 - gate), gate)
+            builder.write(places, None, None, gate)
         else:
-            pixels = maps.double().flatten(2)  # (b, 4, 409600)
-            p, pq = pixels.sum(2), (pixels * (1 - pixels)).sum(2)  # (b, 4)
-            builder.write(places, quantise(maps), p.cpu().numpy(), pq.cpu().numpy(), gate)
+            builder.write(places, quantise(maps), sum_pixels(maps), gate)
     return builder.finish()

@@ -18,9 +18,9 @@ from steel import files
 from steel.competition import HEIGHT, N_CLASSES, WIDTH
 from steel.errors import UserError, shorten
 
-# One record per image: sums over its pixels of p and p(1-p) (segmenter), or p and p(1-p) themselves (classifier), and
-# the probability that a class is there, nan from a net that gives maps only.
-RECORD = np.dtype([("row", "<i8"), *((name, "<f8", N_CLASSES) for name in ("p", "pq", "gate"))])
+# One record per image: the sum over its pixels of the probability (segmenter; nan from a classifier), and the
+# probability that a class is there (nan from a net that gives maps only).
+RECORD = np.dtype([("row", "<i8"), *((name, "<f8", N_CLASSES) for name in ("sums", "gate"))])
 MAPS, VALUES, DONE = "maps.zarr", "values.npz", f"done-{RECORD.itemsize}.bin"
 
 
@@ -43,9 +43,9 @@ class Builder:
         return {int(row) for row in self.records["row"]}
 
     def write(
-        self, rows: list[int], maps: NDArray[np.uint8] | None, p: NDArray, pq: NDArray, gate: NDArray | None = None
+        self, rows: list[int], maps: NDArray[np.uint8] | None, sums: NDArray | None, gate: NDArray | None
     ) -> None:
-        """Write some images: maps (b, 4, 256, 1600) uint8 of a segmenter; p, pq and gate (b, 4) float."""
+        """Write some images: maps (b, 4, 256, 1600) uint8 and sums (b, 4) of a segmenter; gate (b, 4) float."""
         if self.maps is not None:
             assert maps is not None
             for row, value in zip(rows, maps, strict=True):
@@ -54,7 +54,9 @@ class Builder:
                 if chunk.exists():  # an all-zero chunk is not stored
                     files.sync(chunk)
         records = np.zeros(len(rows), RECORD)
-        records["row"], records["p"], records["pq"], records["gate"] = rows, p, pq, np.nan if gate is None else gate
+        records["row"] = rows
+        records["sums"] = np.nan if sums is None else sums
+        records["gate"] = np.nan if gate is None else gate
         with (self.work / DONE).open("ab") as done:
             done.write(records.tobytes())
             done.flush()
@@ -70,7 +72,7 @@ class Builder:
         records = self.records[first]  # in row order
         with files.atomic(self.folder / VALUES) as temporary, temporary.open("wb") as file:
             ids = np.array(self.image_ids)
-            np.savez(file, image_ids=ids, p=records["p"], pq=records["pq"], gate=records["gate"])
+            np.savez(file, image_ids=ids, sums=records["sums"], gate=records["gate"])
         values = files.sha256(self.folder / VALUES)  # the sums tell maps apart as well as the maps' own bytes would
         outputs = {self.folder / VALUES: values}
         if self.maps is not None:
@@ -108,15 +110,13 @@ class Store:
 
     Attributes:
         image_ids: (n,) names in row order.
-        p: (n, 4) float64: sum over the pixels of the probability (segmenter), or the probability (classifier).
-        pq: the same of p(1-p).
+        sums: (n, 4) float64: sum over the pixels of the probability, before it became uint8; None of a classifier.
         gate: (n, 4) float64: the probability that a class is there; None from a net that gives maps only.
         maps: (n, 4, 256, 1600) uint8, 255 = 1.0; None for a classifier.
     """
 
     image_ids: list[str]
-    p: NDArray[np.float64]
-    pq: NDArray[np.float64]
+    sums: NDArray[np.float64] | None
     gate: NDArray[np.float64] | None
     maps: zarr.Array | None
 
@@ -129,9 +129,9 @@ class Store:
 def open_store(folder: Path) -> Store:
     """Open a finished store."""
     with np.load(folder / VALUES) as values:
-        image_ids, p, pq, gate = [str(i) for i in values["image_ids"]], values["p"], values["pq"], values["gate"]
+        image_ids, sums, gate = [str(i) for i in values["image_ids"]], values["sums"], values["gate"]
     maps = zarr.open_array(str(folder / MAPS), mode="r") if (folder / MAPS).exists() else None
-    return Store(image_ids, p, pq, None if np.isnan(gate).all() else gate, maps)
+    return Store(image_ids, None if maps is None else sums, None if np.isnan(gate).all() else gate, maps)
 
 
 def _discard(work: Path) -> None:

@@ -12,10 +12,11 @@ from steel import cli, files
 from steel.cli import Options
 from steel.config import Solution
 from steel.data.images import list_images, read_strip
+from steel.decide.combine import Outputs
 from steel.decide.ensemble import mean_gate
 from steel.decide.run import Decision
 from steel.errors import UserError
-from steel.infer.predict import Predictor, quantise
+from steel.infer.predict import Predictor, quantise, sum_pixels
 from steel.kaggle.submission import check_submission, write_submission
 from steel.kaggle.submit import encode_strip, mask_strip
 from steel.paths import Paths
@@ -80,10 +81,11 @@ def _finished(paths: Paths) -> tuple[Solution, Decision]:
 def _masks(strips: NDArray[np.uint8], predictors: dict[str, Predictor], decision: Decision) -> list[NDArray[np.bool_]]:
     """Masks (4, 256, 1600) of each strip of a batch (b, 256, 1600)."""
     probs = [predictor(strips) for predictor in predictors.values()]
-    maps = [quantise(prob.maps) for prob in probs if prob.maps is not None]  # each (b, 4, 256, 1600)
+    maps = [(quantise(prob.maps), sum_pixels(prob.maps)) for prob in probs if prob.maps is not None]
     labels = [prob.labels.double().cpu().numpy() for prob in probs if prob.labels is not None]  # each (b, 4)
     gate = mean_gate(labels, len(strips))
-    return [mask_strip([m[i] for m in maps], gate[i], decision.tuned) for i in range(len(strips))]
+    each = [Outputs([m[i] for m, _ in maps], np.stack([sums[i] for _, sums in maps])) for i in range(len(strips))]
+    return [mask_strip(outputs, gate[i], decision.tuned) for i, outputs in enumerate(each)]
 
 
 def _picture_names(image_ids: list[str]) -> dict[str, str]:

@@ -12,8 +12,8 @@ from steel import __version__, files, rle
 from steel.competition import N_CLASSES
 from steel.config import digest
 from steel.data.cache import open_strips
-from steel.decide.ensemble import mean_map
-from steel.decide.held_out import gates
+from steel.decide.combine import Outputs
+from steel.decide.held_out import gates, outputs_of
 from steel.decide.rules import Rules, apply_to_map
 from steel.decide.run import Decision
 from steel.decide.table import Table
@@ -31,7 +31,7 @@ CODE = ("kaggle/submit", "kaggle/submission", "decide", "infer/store", "report/d
 def spec(paths: Paths, folds: Sequence[int]) -> Spec:
     """What the submission is made from."""
     inputs = {name: recorded(paths.test(name)) for name in paths.solution.models}
-    inputs |= {"rules": recorded(paths.decide, "rules.json", "table.npz"), "test": recorded(paths.cache, "test.csv")}
+    inputs |= {"rules": recorded(paths.decide, "rules.json", "table.npy"), "test": recorded(paths.cache, "test.csv")}
     inputs["report"] = recorded(paths.report, "cv.json")
     return Spec("submit", paths.submission, {"folds": list(folds)}, inputs, CODE)
 
@@ -45,13 +45,13 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
         if store.image_ids != image_ids:
             raise UserError(f"{paths.test(name)} holds predictions of other strips: run `steel predict CONFIG --force`")
     gate = gates([stores[name] for name in decision.gates], len(image_ids))
+    segmenters = [stores[name] for name in decision.segmenters]
     rows, shown_px = [], np.zeros((len(image_ids), N_CLASSES), np.int64)
     for i in track(range(len(image_ids)), "submit", "strips"):
-        maps = [stores[name].map(i) for name in decision.segmenters]
-        masks = mask_strip(maps, gate[i], decision.tuned)
+        masks = mask_strip(outputs_of(segmenters, i), gate[i], decision.tuned)
         rows.append(encode_strip(masks))
         shown_px[i] = [np.count_nonzero(mask) for mask in masks]
-    parted = drift.of_submission(Table.load(paths.decide / "table.npz"), decision, shown_px)
+    parted = drift.of_submission(Table.load(paths.decide / "table.npy"), decision, shown_px)
     target = paths.submission / "submission.csv"
     with files.atomic(target) as temporary:
         write_submission(temporary, image_ids, rows)
@@ -65,9 +65,10 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     return {path: files.sha256(path) for path in (target, manifest)}
 
 
-def mask_strip(maps: Sequence[NDArray[np.uint8]], gate: NDArray[np.float32], rules: Rules) -> NDArray[np.bool_]:
-    """The four masks of a strip, (4, 256, 1600), from its models' maps, each (4, 256, 1600) uint8, and gates (4,)."""
-    return apply_to_map(rules, mean_map(maps), gate)
+def mask_strip(outputs: Outputs, gate: NDArray[np.float32], rules: Rules) -> NDArray[np.bool_]:
+    """The four masks of a strip, (4, 256, 1600), from its segmenters' outputs and its gates (4,)."""
+    prob, tail_px = outputs.combine()
+    return apply_to_map(rules, prob, gate, tail_px)
 
 
 def encode_strip(masks: NDArray[np.bool_]) -> list[str]:

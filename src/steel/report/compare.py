@@ -22,7 +22,7 @@ from steel.report.text import text_table
 from steel.stage import RECORD
 
 KINDS = ("lofo", "plain", "fixed", "empty", "in_sample")  # ways of deciding that can be compared
-WRITTEN = ("table.npz", "rules.json", "solution.json")  # by the stage decide
+WRITTEN = ("table.npy", "rules.json", "solution.json")  # by the stage decide
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _open(path: Path, kind: str) -> Side:
     if changed := [name for name in WRITTEN if files.sha256(decided / name) != recorded.get(name)]:
         raise UserError(f"{path}: {decided / changed[0]} is not as recorded: run `steel decide CONFIG` again")
     solution, _ = cli.parse("status", "", [str(decided / "solution.json")])
-    table = Table.load(decided / "table.npz")
+    table = Table.load(decided / "table.npy")
     outcomes = judge(table, Decision.load(decided / "rules.json"))
     if kind not in KINDS or kind not in outcomes:
         allowed = [name for name in KINDS if name in outcomes]

@@ -11,7 +11,7 @@ from steel.competition import CLASSES, N_CLASSES
 from steel.data.folds import group_of
 from steel.decide import run
 from steel.decide.families import PLAIN, family_of
-from steel.decide.rules import NEVER_PX, Rule
+from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.paths import Paths
@@ -37,7 +37,7 @@ def make(paths: Paths) -> dict[Path, str]:
     """Write cv.json, cv.md and the plots; their digests."""
     from steel.report import plots  # matplotlib takes a second to import
 
-    table = Table.load(paths.decide / "table.npz")
+    table = Table.load(paths.decide / "table.npy")
     decision = Decision.load(paths.decide / "rules.json")
     outcomes = judge(table, decision)
     models = judge_models(paths, decision, decision.folds)
@@ -201,6 +201,7 @@ def _beyond_plain(rule: Rule) -> str:
         f"{rule.trigger_px} px reach {rule.trigger / 255:.3f}": rule.trigger_px > 0,
         f"min area / gate ** {rule.gate_power:g}": rule.gate_power > 0,
         "values times gate": rule.product,
+        f"components of {rule.component_px} px": rule.component_px > 0,
     }
     return ", ".join(text for text, holds in parts.items() if holds)
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel.competition import CLASSES, N_CLASSES
-from steel.decide.rules import Rule, Rules
+from steel.decide.rules import Rules
 from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.metrics import dice
@@ -138,8 +138,7 @@ def _without_gates(decision: Decision) -> Decision:
 
 
 def _open(rules: Rules) -> Rules:
-    # All else is off by default. So is the product of map and gate: a perfect gate is 1 where there is a mask.
-    return Rules(tuple(Rule(rule.threshold, min_area_px=0, min_gate=0.0) for rule in rules.classes))
+    return Rules(tuple(rule.opened() for rule in rules.classes))
 
 
 def _range(low: int, high: int) -> str:

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from steel.config import DecideConfig, ModelConfig
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import fold_of
+from steel.decide.combine import Outputs
 from steel.decide.families import PLAIN, default_grid
 from steel.decide.held_out import gates, map_strips
+from steel.decide.measure import measure
 from steel.decide.rules import apply_to_table
 from steel.decide.run import Decision
 from steel.decide.search import lofo
-from steel.decide.table import Table, measure
+from steel.decide.table import Table
 from steel.errors import UserError
 from steel.infer.store import open_store
 from steel.metrics import Score, score
@@ -112,7 +114,7 @@ class _HeldOut:
 
     @classmethod
     def open(cls, paths: Paths, decision: Decision, folds: Sequence[int]) -> "_HeldOut":
-        path = paths.decide / "table.npz"
+        path = paths.decide / "table.npy"
         table, strips = Table.load(path), open_strips(paths.cache, "train")
         split = fold_of(paths.folds, strips.image_ids)
         held_out = np.flatnonzero(np.isin(split, folds))
@@ -156,10 +158,11 @@ class _HeldOut:
         )
 
 
-def _measure(maps: NDArray[np.uint8], bits: NDArray[np.uint8]) -> tuple[NDArray, NDArray, NDArray]:
+def _measure(outputs: Outputs, bits: NDArray[np.uint8]) -> tuple[NDArray, NDArray, NDArray]:
     """In a worker: all that is ever asked of a strip's maps, so that they are read once."""
-    area_px, overlap_px, _ = measure(maps, bits)
-    return area_px, overlap_px, strip_sums(maps, bits) if bits.any() else np.zeros((), SUMS)
+    prob, _ = outputs.combine()
+    area_px, overlap_px, _ = measure(prob, bits)
+    return area_px, overlap_px, strip_sums(prob, bits) if bits.any() else np.zeros((), SUMS)
 
 
 def _decide(

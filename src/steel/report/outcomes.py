@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel.competition import CLASSES, N_CLASSES, PUBLIC_SHARES
-from steel.decide.rules import NEVER_PX, Rule, Rules, apply_to_table
+from steel.decide.rule import NEVER_PX, Rule
+from steel.decide.rules import Rules, apply_to_table
 from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.metrics import Score, dice, score

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from steel import files
 from steel.competition import CLASSES, N_CLASSES
 from steel.data.cache import Strips, open_strips
-from steel.decide.ensemble import mean_map
+from steel.decide.held_out import outputs_of
 from steel.decide.rules import apply_to_map
 from steel.decide.run import Decision
 from steel.decide.table import Table
@@ -96,7 +96,8 @@ def _predicted(paths: Paths, table: Table, decision: Decision, i: int) -> NDArra
     stores = [open_store(paths.oof(name, held_out)) for name in decision.segmenters]
     place = stores[0].image_ids.index(str(table.image_ids[i]))
     rules = decision.lofo.get(fold, decision.fixed)
-    return apply_to_map(rules, mean_map([store.map(place) for store in stores]), table.gate[i])
+    prob, tail_px = outputs_of(stores, place).combine()
+    return apply_to_map(rules, prob, table.gate[i], tail_px)
 
 
 def _true_masks(strips: Strips, row: int) -> NDArray[np.bool_]:
