@@ -87,9 +87,10 @@ def ours_components(maps: NDArray[np.uint8], bits: NDArray[np.uint8]) -> NDArray
     levels = [math.floor(255 * t) + 1 for t in KIT_THRESHOLDS]  # the first level above the threshold
     scores = np.zeros((N_CLASSES, len(KIT_SIZES_PX), len(KIT_THRESHOLDS)))
     for prob, mask_bits in zip(maps, bits, strict=True):
-        area, overlap = measure_large(largest_class(prob), mask_bits, levels, [size + 1 for size in KIT_SIZES_PX])
-        true_px = np.array([np.count_nonzero(mask_bits >> k & 1) for k in range(N_CLASSES)])
-        scores += dice(area, true_px[:, None, None], overlap)
+        for k, values in enumerate(largest_class(prob)):
+            true = (mask_bits >> k & 1).view(np.bool_)
+            area, overlap = measure_large(values, true, levels, [size + 1 for size in KIT_SIZES_PX])
+            scores[k] += dice(area, np.full(area.shape, np.count_nonzero(true)), overlap)
     return scores.transpose(0, 2, 1) / len(maps)
 
 

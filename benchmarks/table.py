@@ -27,13 +27,15 @@ from steel.config import DataConfig, MachineConfig, ModelConfig, Solution, Split
 from steel.data.cache import AREAS, open_strips
 from steel.data.folds import fold_of, write_folds
 from steel.decide.combine import Outputs
-from steel.decide.held_out import build_table, map_strips
+from steel.decide.ensemble import Blend
+from steel.decide.held_out import build_tables, map_strips
 from steel.decide.measure import measure
 from steel.infer.store import MAPS, VALUES, create_maps
 from steel.paths import Paths
 
 N_FOLDS, N_DRAWN = 5, 48
 NAMES = ("a", "b", "c")
+EVEN = Blend.equal(len(NAMES), 1)
 
 
 def write_run(paths: Paths, n: int, rng: np.random.Generator) -> None:
@@ -83,12 +85,12 @@ def write_store(folder: Path, ids: list[str], drawn: list[NDArray], rows: NDArra
 
 def read_only(outputs: Outputs, mask_bits: NDArray[np.uint8]) -> int:
     """The floor: maps read and averaged, the mask read."""
-    return int(outputs.combine()[0][0, 0, 0]) + int(mask_bits.any())
+    return int(outputs.combine(EVEN)[0][0, 0, 0]) + int(mask_bits.any())
 
 
 def without_components(outputs: Outputs, mask_bits: NDArray[np.uint8]) -> tuple[NDArray[np.int32], ...]:
     """Areas and overlaps at all thresholds, and no more."""
-    return measure(outputs.combine()[0], mask_bits)
+    return measure(outputs.combine(EVEN)[0], mask_bits)
 
 
 def main() -> None:
@@ -118,7 +120,7 @@ def _time(paths: Paths, n: int, workers: int) -> None:
         map_strips(paths, NAMES, strips, rows, call, call.__name__)
         seconds.append(time.perf_counter() - start)
     start = time.perf_counter()
-    built = build_table(paths, range(N_FOLDS))
+    (built,), _ = build_tables(paths, range(N_FOLDS), [EVEN])
     seconds.append(time.perf_counter() - start)
     built.save(Path("table.npy"))
     beyond = [f"{1e3 * (s - seconds[0]) * workers / (n * N_CLASSES):.2f} ms" for s in seconds]

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from steel.decide.combine import Outputs
 from steel.decide.components import COMPONENT_LEVELS, COMPONENTS_PX
+from steel.decide.ensemble import Blend
 from steel.decide.held_out import MEASURED, measure_strip
 from steel.decide.table import Table
 
@@ -32,6 +33,6 @@ def of_areas(
 
 def of_map(prob: NDArray[np.uint8], mask_bits: NDArray[np.uint8], gate: NDArray[np.float32]) -> Table:
     """A table of one image: map (4, H, W), mask bits (H, W) and gates (4,)."""
-    record = measure_strip(Outputs([prob], prob.sum((1, 2))[None] / 255), mask_bits)
+    record = measure_strip(Outputs([prob], prob.sum((1, 2))[None] / 255), mask_bits, [Blend.equal(1, 0)])[0]
     measured = {name: record[name] for name in MEASURED}
     return Table(np.array(["a.jpg"]), np.zeros(1, np.int16), gate=gate[None], **measured)

@@ -14,9 +14,10 @@ from steel.__main__ import main
 from steel.config import DataConfig, ModelConfig, Solution
 from steel.data.folds import write_folds
 from steel.decide.bootstrap import Interval
+from steel.decide.decision import Decision
+from steel.decide.ensemble import Blend
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
-from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.metrics import dice
 from steel.report.compare import WRITTEN, Comparison, Difference, compare, format_comparison, verdict
@@ -43,7 +44,7 @@ def rules(min_area_px: int) -> Rules:
     return Rules((Rule(128, min_area_px, 0.0),) * 4)
 
 
-DECISION = Decision(["m"], [], [0, 1], rules(10), rules(0), {0: rules(10), 1: rules(10)})
+DECISION = Decision(["m"], [], [0, 1], Blend.equal(1, 0), rules(10), rules(0), {0: rules(10), 1: rules(10)})
 
 
 def write(name: str, held_out: Table, decision: Decision = DECISION, data: str = "flat") -> Path:

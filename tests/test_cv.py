@@ -11,9 +11,10 @@ import pytest
 
 from steel.competition import PUBLIC_SHARES
 from steel.config import DataConfig, Solution, SplitConfig
+from steel.decide.decision import Decision
+from steel.decide.ensemble import Blend
 from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import Rules
-from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.paths import Paths
 from steel.report.cv import as_json, as_markdown
@@ -38,7 +39,13 @@ def rules(threshold: int, gate: float) -> Rules:
 
 # In sample the gate keeps strip 1 out. Left out, fold 0 gets a rule that shows all, fold 1 one that shows nothing.
 DECISION = Decision(
-    ["fpn"], ["gate"], [0, 1], rules(128, 0.5), rules(128, 0.0), {0: rules(128, 0.0), 1: rules(201, 0.0)}
+    ["fpn"],
+    ["gate"],
+    [0, 1],
+    Blend.equal(1, 1),
+    rules(128, 0.5),
+    rules(128, 0.0),
+    {0: rules(128, 0.0), 1: rules(201, 0.0)},
 )
 
 

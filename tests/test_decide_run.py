@@ -13,11 +13,11 @@ from steel.data.cache import open_strips
 from steel.data.folds import fold_of
 from steel.decide import held_out, run
 from steel.decide.components import COMPONENT_LEVELS, COMPONENTS_PX, without_small
-from steel.decide.ensemble import largest_class
+from steel.decide.decision import Decision
+from steel.decide.ensemble import Blend, largest_class
 from steel.decide.families import default_grid
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
-from steel.decide.run import Decision
 from steel.decide.search import search
 from steel.decide.table import LAYOUT, Table
 from steel.errors import UserError
@@ -38,6 +38,13 @@ def copied(finished: Path, tmp_path: Path) -> Iterator[Paths]:
     tiny.copy(finished, tmp_path)
     with tiny.within(tmp_path):
         yield Paths(tiny.solution())
+
+
+def table_of(paths: Paths, folds: list[int]) -> Table:
+    """The table under equal votes."""
+    even = Blend.equal(len(paths.solution.segmenters), len(paths.solution.gates))
+    (table,), _ = held_out.build_tables(paths, folds, [even])
+    return table
 
 
 def test_the_table_is_what_maps_and_masks_say(paths: Paths) -> None:
@@ -72,7 +79,7 @@ def test_the_table_is_what_maps_and_masks_say(paths: Paths) -> None:
 def test_more_processes_change_nothing(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_out, "CHUNK", 2)
     machine = replace(paths.solution.machine, workers=2)
-    table = held_out.build_table(Paths(replace(paths.solution, machine=machine)), [0, 1])
+    table = table_of(Paths(replace(paths.solution, machine=machine)), [0, 1])
     whole = Table.load(paths.decide / "table.npy")
     expected = whole.subset(whole.fold < 2)
     assert all((getattr(table, name) == getattr(expected, name)).all() for name in LAYOUT)
@@ -91,7 +98,8 @@ def test_the_rules_of_a_fold_come_from_the_other_folds(paths: Paths) -> None:
 
 def test_a_decision_survives_the_disk(tmp_path: Path) -> None:
     rules = Rules(tuple(Rule(100 + k, 10 * k, 0.25 * k) for k in range(4)))
-    decision = Decision(["a", "b"], [], [1], rules, rules, {})
+    uneven = replace(Blend.equal(2, 0), counts=((1, 2), (0, 1), (1, 1), (1, 0)))
+    decision = Decision(["a", "b"], [], [1], uneven, rules, rules, {}, {}, {3: Blend.equal(2, 0)})
     decision.save(tmp_path / "rules.json")
     assert Decision.load(tmp_path / "rules.json") == decision
 
@@ -118,12 +126,12 @@ def test_stores_of_other_strips_are_refused(copied: Paths) -> None:
     target, other = copied.oof("gate", 0), copied.oof("gate", 1)
     (target / "values.npz").write_bytes((other / "values.npz").read_bytes())
     with pytest.raises(UserError, match=r"runs/tiny/gate/fold0/oof holds predictions of other strips \(.* more\)"):
-        held_out.build_table(copied, [0, 1])
+        table_of(copied, [0, 1])
 
 
 def test_without_a_classifier_every_gate_is_open(copied: Paths) -> None:
     models = {"fpn": copied.solution.models["fpn"]}
-    table = held_out.build_table(Paths(replace(copied.solution, models=models)), [0, 1, 2])
+    table = table_of(Paths(replace(copied.solution, models=models)), [0, 1, 2])
     assert (table.gate == 1).all()
     assert default_grid(table, 8, 8).gates == (0.0,)
 
@@ -139,6 +147,6 @@ def test_two_segmenters_are_averaged(copied: Paths) -> None:
         writable = zarr.open_array(str(copied.oof("mirror", fold) / "maps.zarr"), mode="r+")
         writable[:] = 255 - np.asarray(maps[:])
     models = {**copied.solution.models, "mirror": copied.solution.models["fpn"]}
-    table = held_out.build_table(Paths(replace(copied.solution, models=models)), [0, 1, 2])
+    table = table_of(Paths(replace(copied.solution, models=models)), [0, 1, 2])
     assert (table.area_px[:, 0, 128] == 256 * 1600).all()  # ties go to the lower class
     assert (table.area_px[:, :, 129] == 0).all()

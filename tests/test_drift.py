@@ -10,7 +10,7 @@ import tiny
 from scipy.stats import chi2_contingency, ttest_ind
 
 from steel import rle
-from steel.decide.run import Decision
+from steel.decide.decision import Decision
 from steel.decide.table import Table
 from steel.files import read_json
 from steel.kaggle import submit

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steel.decide.decision import Decision
+from steel.decide.ensemble import Blend
 from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import Rules
-from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.files import read_json
 from steel.metrics import dice
@@ -37,7 +38,7 @@ def table() -> Table:
 
 
 def decision(rules: Rules = SHOW) -> Decision:
-    return Decision(["fpn"], ["gate"], [0, 1], rules, rules, {0: rules, 1: rules})
+    return Decision(["fpn"], ["gate"], [0, 1], Blend.equal(1, 1), rules, rules, {0: rules, 1: rules})
 
 
 @pytest.mark.parametrize("kind", ["lofo", "fixed", "in_sample"])

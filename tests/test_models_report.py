@@ -15,9 +15,9 @@ from steel.config import ModelConfig
 from steel.data.cache import open_strips
 from steel.data.folds import fold_of
 from steel.decide import held_out as room
+from steel.decide.decision import Decision
 from steel.decide.families import PLAIN, default_grid
 from steel.decide.rules import apply_to_map
-from steel.decide.run import Decision
 from steel.decide.search import search
 from steel.decide.table import Table
 from steel.errors import UserError
@@ -140,11 +140,11 @@ def test_more_processes_change_nothing(paths: Paths, monkeypatch: pytest.MonkeyP
 
 
 def test_a_segmenter_with_a_joint_head_is_a_gate_too(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(stores: list[Store], n: int) -> NDArray[np.float32]:
-        assert [len(store.image_ids) for store in stores] == [n]
-        return np.full((n, 4), 0.7, np.float32)
+    def ask(stores: list[Store]) -> list[NDArray[np.float64]]:
+        assert len(stores) == 1
+        return [np.full((len(store.image_ids), 4), 0.7) for store in stores]
 
-    monkeypatch.setattr(models, "gates", ask)
+    monkeypatch.setattr(models, "class_probs", ask)
     rows = judge_models(paths, replace(decision_of(paths), gates=["gate", "fpn"]), FOLDS)
     assert [(row.name, row.role) for row in rows] == [("fpn", "segmenter"), ("gate", "gate"), ("fpn", "gate")]
     assert rows[2].net == "FPN, tu-test_resnet"

@@ -13,10 +13,10 @@ import tiny
 from steel import files, rle
 from steel.competition import N_CLASSES
 from steel.data.cache import open_strips
+from steel.decide.decision import Decision
 from steel.decide.ensemble import largest_class
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
-from steel.decide.run import Decision
 from steel.errors import UserError
 from steel.infer.store import open_store
 from steel.kaggle import submit

@@ -150,7 +150,7 @@ class PredictConfig:
 
 @dataclass(frozen=True)
 class DecideConfig:
-    """The search for the rules."""
+    """The search for the rules, and for the models' votes."""
 
     n_area: int = 64
     """Values of the minimum area that are tried (3..256)."""
@@ -162,6 +162,8 @@ class DecideConfig:
     """Minimum areas of the fixed rule for the four classes, px (0..409600)."""
     fixed_gate: float = 0.5
     """Classifier gate of the fixed rule (0..1)."""
+    ensemble: Literal["equal", "search"] = "equal"
+    """Votes of the models: all alike, or by class as often as surely gains on strips that did not choose it."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """From the outputs of several segmenters for one strip to the ensemble's map and what the map has lost."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steel.decide.ensemble import mean_map
+from steel.decide.ensemble import Blend, blended
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,20 @@ class Outputs:
         sums: (m, 4) float64, sums over the pixels of the probabilities before they became uint8.
     """
 
-    maps: list[NDArray[np.uint8]]
+    maps: Sequence[NDArray[np.uint8]]
     sums: NDArray[np.float64]
+    _planes: dict[tuple, NDArray[np.uint8]] = field(default_factory=dict, repr=False)  # means, by class and votes
 
-    def combine(self) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    def combine(self, blend: Blend) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """The ensemble's map (4, 256, 1600) uint8 and its tail (4,) float64, see `Table.tail_px`."""
-        prob = mean_map(self.maps)
+        classes = enumerate(zip(blend.kinds, blend.counts, strict=True))
+        prob = np.stack([self._plane(k, kind, counts) for k, (kind, counts) in classes])
         in_map = prob.reshape(len(prob), -1).sum(1, dtype=np.int64) / 255
-        return prob, np.maximum(self.sums.mean(0) - in_map, 0.0)
+        votes = np.array(blend.counts, np.float64).T  # (m, 4)
+        return prob, np.maximum((votes * self.sums).sum(0) / votes.sum(0) - in_map, 0.0)
+
+    def _plane(self, k: int, kind: str, counts: tuple[int, ...]) -> NDArray[np.uint8]:
+        """The mean of class index k (0..3); the blends of a solution's rotations share most of them."""
+        if (k, kind, counts) not in self._planes:
+            self._planes[k, kind, counts] = blended([maps[k] for maps in self.maps], kind, counts)
+        return self._planes[k, kind, counts]

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from steel.competition import N_CLASSES
 from steel.decide.evidence import N_LEVELS
 
 # Each threshold is a pass over the map: a short list, of those that rules end up with.
@@ -26,37 +25,37 @@ def without_small(values: NDArray[np.uint8], threshold: int, size_px: int) -> ND
 
 
 def measure_large(
-    owned: NDArray[np.uint8],
-    mask_bits: NDArray[np.uint8],
+    values: NDArray[np.uint8],
+    true: NDArray[np.bool_],
     levels: Sequence[int] = COMPONENT_LEVELS,
     sizes_px: Sequence[int] = COMPONENTS_PX,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Areas and overlaps of a map without its small components, at some thresholds and for some sizes.
+    """Areas and overlaps of one class's map without its small components, at some thresholds and for some sizes.
 
     Args:
-        owned: (4, H, W) uint8, after `largest_class`.
-        mask_bits: (H, W) uint8, bit k = true mask of class k+1.
+        values: (H, W) uint8, after `largest_class`.
+        true: (H, W) bool, the true mask.
         levels: thresholds, ascending, L of them.
-        sizes_px: least sizes of a component, S of them.
+        sizes_px: least sizes of a component, S of them, 1 or more.
 
     Returns:
-        area and overlap, each (4, S, L) int32.
+        area and overlap, each (S, L) int32.
     """
-    area, overlap = np.zeros((2, N_CLASSES, len(sizes_px), len(levels)), np.int32)
+    area, overlap = np.zeros((2, len(sizes_px), len(levels)), np.int32)
     sizes = np.asarray(sizes_px)[:, None]
-    for k in range(N_CLASSES):
-        left, top, width, height = cv2.boundingRect((owned[k] >= levels[0]).view(np.uint8))
-        box = slice(top, top + height), slice(left, left + width)  # most maps are empty, or nearly
-        values, true = owned[k][box], (mask_bits[box] >> k & 1).view(np.bool_)
-        has_true, label = true.any(), np.empty(values.shape, np.int32)
-        for i, level in enumerate(levels):
-            shown = values >= level
-            if not shown.any():
-                break
-            n, label = cv2.connectedComponents(shown.view(np.uint8), label)  # a third of the time of "WithStats"
-            area_px = np.bincount(label[shown], minlength=n)
-            keeps = area_px >= sizes  # (S, n); the background, 0, counts no pixel
-            area[k, :, i] = keeps @ area_px
-            if has_true:
-                overlap[k, :, i] = keeps[:, 1:] @ np.bincount(label[true], minlength=n)[1:]
+    left, top, width, height = cv2.boundingRect((values >= levels[0]).view(np.uint8))
+    box = slice(top, top + height), slice(left, left + width)  # most maps are empty, or nearly
+    values, true = values[box], true[box]
+    has_true = true.any()
+    label: NDArray = np.empty(values.shape, np.int32)
+    for i, level in enumerate(levels):
+        shown = values >= level
+        if not shown.any():
+            break
+        n, label = cv2.connectedComponents(shown.view(np.uint8), label)  # a third of the time of "WithStats"
+        area_px = np.bincount(label[shown], minlength=n)
+        keeps = area_px >= sizes  # (S, n); the background, 0, counts no pixel
+        area[:, i] = keeps @ area_px
+        if has_true:
+            overlap[:, i] = keeps[:, 1:] @ np.bincount(label[true], minlength=n)[1:]
     return area, overlap

@@ -1,17 +1,19 @@
 """The table of all held-out strips, from the stored maps of the models; and any other pass over those maps."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from steel.competition import N_CLASSES
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import deal_groups, fold_of, group_of
 from steel.decide.combine import Outputs
 from steel.decide.components import measure_large
-from steel.decide.ensemble import largest_class, mean_gate
+from steel.decide.ensemble import Blend, largest_class, mean_gate
 from steel.decide.measure import measure
 from steel.decide.table import LAYOUT, Table
 from steel.errors import UserError, shorten
@@ -27,48 +29,85 @@ OnStrip = Callable[[Outputs, NDArray[np.uint8]], T]  # of the segmenters' output
 MEASURED = ("true_px", "area_px", "overlap_px", "large_area_px", "large_overlap_px", "tail_px")  # fields of the table
 
 
-def build_table(paths: Paths, folds: Sequence[int]) -> Table:
-    """Measure the ensemble's map of every image that the given folds hold out.
+def build_tables(
+    paths: Paths, folds: Sequence[int], blends: Sequence[Blend], call: OnStrip[T] | None = None
+) -> tuple[list[Table], list[T]]:
+    """Measure the ensemble's map of every image that the given folds hold out, for one or more ways to average.
 
     Of a single fold the table's column `fold` names random parts: rules are tuned on some and scored on another.
+
+    Args:
+        paths: of the solution.
+        folds: those whose stores are read.
+        blends: ways to average.
+        call: anything more to do with each strip in the same pass; None: nothing.
+
+    Returns:
+        The table of each blend, and the results of the call in the order of the tables' rows.
     """
     strips = open_strips(paths.cache, "train")
     split = fold_of(paths.folds, strips.image_ids)
-    held_out = {k: np.flatnonzero(split == k) for k in folds}
-    rows = np.concatenate(list(held_out.values()))
-    order = np.argsort(rows)  # the table is in row order of the cache, whatever the folds
-    image_ids = np.array(strips.image_ids)[rows[order]]
+    rows = {k: np.flatnonzero(split == k) for k in folds}
+    order = np.argsort(np.concatenate(list(rows.values())))  # tables are in row order of the cache, whatever the folds
+    chosen = np.concatenate(list(rows.values()))[order]
+    image_ids = np.array(strips.image_ids)[chosen]
     of_one = deal_groups(group_of(paths.folds, image_ids.tolist()), N_PARTS) if len(folds) == 1 else None
-    measured = np.concatenate(
-        map_strips(paths, paths.solution.segmenters, strips, held_out, measure_strip, "decide: table")
-    )
-    return Table(
-        image_ids=image_ids,
-        fold=(split[rows[order]] if of_one is None else of_one).astype(np.int16),
-        gate=np.concatenate([_gates(paths, strips, k, held_out[k]) for k in folds])[order],
-        **{name: measured[name][order] for name in MEASURED},
-    )
+    fold = (split[chosen] if of_one is None else of_one).astype(np.int16)
+    probs = [prob[order] for prob in classifiers_of(paths, strips, rows)]
+    measure_all = partial(_measure_all, blends=tuple(blends), call=call)
+    found = map_strips(paths, paths.solution.segmenters, strips, rows, measure_all, "decide: table")
+    tables = []
+    for i, blend in enumerate(blends):
+        measured = np.concatenate([records[i] for records, _ in found])[order]
+        gate = mean_gate(probs, len(chosen), blend.gate_counts)
+        tables.append(Table(image_ids, fold, gate=gate, **{name: measured[name] for name in MEASURED}))
+    return tables, [] if call is None else [found[place][1] for place in order]
 
 
-def measure_strip(outputs: Outputs, mask_bits: NDArray[np.uint8]) -> NDArray:
-    """All that the table needs of a strip's maps and mask bits (256, 1600): a record (1,) of the fields MEASURED."""
-    prob, tail_px = outputs.combine()
-    area_px, overlap_px, true_px = measure(prob, mask_bits)
-    found = (true_px, area_px, overlap_px, *measure_large(largest_class(prob), mask_bits), tail_px)
-    return np.array([found], [(name, *LAYOUT[name]) for name in MEASURED])
+def measure_strip(outputs: Outputs, mask_bits: NDArray[np.uint8], blends: Sequence[Blend]) -> list[NDArray]:
+    """All that the tables of some blends need of a strip: a record (1,) of the fields MEASURED for each.
+
+    Args:
+        outputs: of the segmenters.
+        mask_bits: (256, 1600) uint8.
+        blends: ways to average.
+    """
+    records = []
+    large: list[list[tuple]] = [[] for _ in range(N_CLASSES)]  # by class, what blends before this one have shown
+    for blend in blends:
+        prob, tail_px = outputs.combine(blend)
+        area_px, overlap_px, true_px = measure(prob, mask_bits)
+        owned = largest_class(prob)
+        for k in range(N_CLASSES):
+            same = [found for values, found in large[k] if np.array_equal(values, owned[k])]
+            found = same[0] if same else measure_large(owned[k], (mask_bits >> k & 1).view(np.bool_))
+            large[k].append((owned[k], found))
+        large_px, large_overlap_px = (np.stack(px) for px in zip(*(of_class[-1][1] for of_class in large), strict=True))
+        record = (true_px, area_px, overlap_px, large_px, large_overlap_px, tail_px)
+        records.append(np.array([record], [(name, *LAYOUT[name]) for name in MEASURED]))
+    return records
 
 
-def gates(stores: Sequence[Store], n: int) -> NDArray[np.float32]:
-    """Mean class probability of the models that give one, (n, 4); ones where there is none."""
-    return mean_gate([store.gate for store in stores if store.gate is not None], n)
+def _measure_all(
+    outputs: Outputs, mask_bits: NDArray[np.uint8], blends: Sequence[Blend], call: OnStrip[T] | None
+) -> tuple[list[NDArray], T | None]:
+    return measure_strip(outputs, mask_bits, blends), None if call is None else call(outputs, mask_bits)
 
 
-def _gates(paths: Paths, strips: Strips, fold: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Gates (n, 4) of the strips that a fold holds out."""
-    folders = [paths.oof(name, fold) for name in paths.solution.gates]
-    for folder in folders:
-        _check_coverage(folder, [strips.image_ids[row] for row in rows])
-    return gates([open_store(folder) for folder in folders], len(rows))
+def class_probs(stores: Sequence[Store]) -> list[NDArray[np.float64]]:
+    """Class probabilities of each classifier, (n, 4)."""
+    return [store.gate for store in stores if store.gate is not None]
+
+
+def classifiers_of(paths: Paths, strips: Strips, rows: Mapping[int, NDArray[np.int64]]) -> list[NDArray[np.float64]]:
+    """Class probabilities (n, 4) of each classifier, fold after fold, of the strips that the folds hold out."""
+    parts = []
+    for fold, held_out in rows.items():
+        folders = [paths.oof(name, fold) for name in paths.solution.gates]
+        for folder in folders:
+            _check_coverage(folder, [strips.image_ids[row] for row in held_out])
+        parts.append(class_probs([open_store(folder) for folder in folders]))
+    return [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
 
 
 def map_strips(

@@ -1,21 +1,26 @@
 """Stage `decide`: from the held-out probabilities to the table, the rules and their honest score."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from steel import files
 from steel.config import Solution
-from steel.decide.families import FAMILIES, PLAIN, default_grid
-from steel.decide.held_out import build_table
+from steel.data.folds import group_of
+from steel.decide.blends import Ensemble, search_votes, vote_equally
+from steel.decide.bootstrap import interval, resample
+from steel.decide.decision import Decision
+from steel.decide.ensemble import Blend
+from steel.decide.families import FAMILIES, PLAIN, Grid, default_grid
 from steel.decide.rules import Rules, fixed_rules
-from steel.decide.search import in_sample, lofo
-from steel.errors import UserError
+from steel.decide.search import apply_rotated, in_sample, lofo
+from steel.decide.table import Table
+from steel.metrics import dice
 from steel.paths import Paths
 from steel.stage import Spec, recorded
 
+TABLE, SHIPS, RULES, VOTES, SOLUTION = "table.npy", "ships.npy", "rules.json", "votes.json", "solution.json"
 CODE = ("decide", "infer/store", "data/cache", "data/folds", "metrics", "competition")
 
 
@@ -27,74 +32,69 @@ def spec(paths: Paths, folds: Sequence[int]) -> Spec:
     return Spec("decide", paths.decide, {**asdict(paths.solution.decide), "folds": list(folds)}, inputs, CODE)
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What a finished solution needs to turn probabilities into masks.
-
-    Attributes:
-        segmenters, gates: names of the models that give maps and class probabilities, in the order of averaging.
-        folds: folds whose models vote.
-        tuned: the rules that ship, tuned on all held-out images.
-        fixed: the usual rules, for comparison.
-        lofo: value of `Table.fold` to the rules tuned on the others.
-        plain: the same where no family of rules may be adopted over the plain one, for comparison.
-    """
-
-    segmenters: list[str]
-    gates: list[str]
-    folds: list[int]
-    tuned: Rules
-    fixed: Rules
-    lofo: dict[int, Rules]
-    plain: dict[int, Rules] = field(default_factory=dict)
-
-    def save(self, path: Path) -> None:
-        """Write as JSON, whole or not at all."""
-        rules = {"tuned": self.tuned.to_json(), "fixed": self.fixed.to_json()}
-        names = {"segmenters": self.segmenters, "gates": self.gates, "folds": self.folds}
-        rotations = {
-            way: {str(k): rules.to_json() for k, rules in found.items()}
-            for way, found in (("lofo", self.lofo), ("plain", self.plain))
-        }
-        files.write_json(path, {**names, **rules, **rotations})
-
-    @classmethod
-    def load(cls, path: Path) -> "Decision":
-        """Read what `save` wrote."""
-        try:
-            found = files.read_json(path)
-            rotations = [
-                {int(k): Rules.from_json(rules, str(path)) for k, rules in found[way].items()}
-                for way in ("lofo", "plain")
-            ]
-            tuned, fixed = (Rules.from_json(found[key], str(path)) for key in ("tuned", "fixed"))
-            return cls(found["segmenters"], found["gates"], found["folds"], tuned, fixed, *rotations)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is not a rules file ({error}): run `steel decide CONFIG --force`") from None
-
-
 def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
-    """Build the table, search the rules; the digests of both."""
+    """Build the tables, search votes and rules; the digests of what is written."""
     solution = paths.solution
-    table = build_table(paths, folds)
-    table.save(paths.decide / "table.npy")
-    grid = default_grid(table, solution.decide.n_area, solution.decide.n_gate)
-    parts = len(np.unique(table.fold))
-    rotations, plain = (lofo(table, grid, names).rules if parts > 1 else {} for names in (tuple(FAMILIES), (PLAIN,)))
+    has_choice = max(len(solution.segmenters), len(solution.gates)) > 1
+    find = search_votes if solution.decide.ensemble == "search" and has_choice else vote_equally
+    ensemble = find(paths, folds)
+    ships = ensemble.tables[ensemble.ships]
+    grid = default_grid(ships, solution.decide.n_area, solution.decide.n_gate)
     decision = Decision(
-        solution.segmenters,
-        solution.gates,
-        list(folds),
-        in_sample(table, grid).rules,
-        _fixed(solution),
-        rotations,
-        plain,
+        segmenters=solution.segmenters,
+        gates=solution.gates,
+        folds=list(folds),
+        blend=ensemble.ships,
+        tuned=in_sample(ships, grid).rules,
+        fixed=_fixed(solution),
+        lofo=_rotate(ensemble, grid, tuple(FAMILIES)),
+        plain=_rotate(ensemble, grid, (PLAIN,)),
+        blends={fold: blend for fold, blend in ensemble.rotations.items() if blend != ensemble.ships},
     )
-    decision.save(paths.decide / "rules.json")
-    files.write_json(paths.decide / "solution.json", asdict(solution))
-    return {
-        paths.decide / name: files.sha256(paths.decide / name) for name in ("table.npy", "rules.json", "solution.json")
-    }
+    written = {TABLE: ensemble.honest.save, RULES: decision.save}
+    if ensemble.honest is not ships:
+        written[SHIPS] = ships.save
+    if ensemble.evidence:
+        written[VOTES] = partial(_write_votes, paths, ensemble, decision, grid)
+    written[SOLUTION] = partial(files.write_json, value=asdict(solution))
+    for name in (SHIPS, VOTES):
+        files.remove(paths.decide / name)
+    for name, write in written.items():
+        write(paths.decide / name)
+    return {paths.decide / name: files.sha256(paths.decide / name) for name in written}
+
+
+def load(folder: Path, solution: Solution | None = None) -> tuple[Table, Table, Decision]:
+    """What `make` wrote: every strip under the votes that did not see it, under those that ship, and the decision."""
+    table = Table.load(folder / TABLE)
+    ships = Table.load(folder / SHIPS) if (folder / SHIPS).exists() else table
+    return table, ships, Decision.load(folder / RULES, solution)
+
+
+def _rotate(ensemble: Ensemble, grid: Grid, families: Sequence[str]) -> dict[int, Rules]:
+    """Rules of every rotation, searched on the table under the rotation's own votes; none with a single part."""
+    if len(ensemble.rotations) < 2:
+        return {}
+    rules: dict[int, Rules] = {}
+    for blend in dict.fromkeys(ensemble.rotations.values()):
+        left_out = [fold for fold, own in ensemble.rotations.items() if own == blend]
+        rules |= lofo(ensemble.tables[blend], grid, families, left_out).rules
+    return dict(sorted(rules.items()))
+
+
+def _write_votes(paths: Paths, ensemble: Ensemble, decision: Decision, grid: Grid, path: Path) -> None:
+    """What the search of the votes found, and what it gives: leaving one fold out, against equal votes."""
+    even = Blend.equal(len(decision.segmenters), len(decision.gates))
+    equal_table, table = ensemble.tables[even], ensemble.honest
+    equally = lofo(equal_table, grid)
+    values = [
+        dice(pred_px, table.true_px, overlap_px)
+        for pred_px, overlap_px in ((equally.pred_px, equally.overlap_px), apply_rotated(decision.lofo, table))
+    ]
+    group = group_of(paths.folds, table.image_ids.tolist())
+    equal_mean, mean = (resample(of_one, table.true_px > 0, group).mean for of_one in values)
+    gives = {"equal_mean": equal_mean[0], "mean": mean[0], "gap": interval(mean - equal_mean).as_json()}
+    files.write_json(path, {**ensemble.evidence, **gives})
 
 
 def _fixed(solution: Solution) -> Rules:

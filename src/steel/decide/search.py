@@ -1,6 +1,6 @@
 """Search of the rules on the table, exactly, in a fraction of a second: in sample, and leaving one fold out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,21 +61,32 @@ def in_sample(table: Table, grid: Grid, families: Sequence[str] = ALL) -> InSamp
     return InSample(rules[0], names[0], *apply_to_table(rules[0], table))
 
 
-def lofo(table: Table, grid: Grid, families: Sequence[str] = ALL) -> LofoResult:
+def lofo(
+    table: Table, grid: Grid, families: Sequence[str] = ALL, left_out: Collection[int] | None = None
+) -> LofoResult:
     """Leave one fold out: choose family and rule on the other folds, apply on the one left out, for every fold in turn.
 
-    `families`: those that may be adopted over the plain rule.
+    Args:
+        table: of the images.
+        grid: minimum areas and gates to try.
+        families: those that may be adopted over the plain rule.
+        left_out: the folds to be left out in turn; None for all. Nothing is shown in the others.
     """
     folds = _folds(table)
     if len(folds) < 2:
         raise UserError(f"lofo: the table has the folds {sorted(folds)}, allowed: at least two")
-    rules, names = _rotate(table, grid, families, {fold: folds - {fold} for fold in sorted(folds)})
-    pred_px = np.zeros((len(table), N_CLASSES), np.int32)
-    overlap_px = np.zeros_like(pred_px)
+    rotations = {fold: folds - {fold} for fold in sorted(folds if left_out is None else left_out)}
+    rules, names = _rotate(table, grid, families, rotations)
+    return LofoResult(rules, names, *apply_rotated(rules, table))
+
+
+def apply_rotated(rules: Mapping[int, Rules], table: Table) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Pixels shown and their overlap with the truth, each (n, 4), of every image under the rules of its fold."""
+    pred_px, overlap_px = np.zeros((2, len(table), N_CLASSES), np.int32)
     for fold in rules:
         held_out = table.fold == fold
         pred_px[held_out], overlap_px[held_out] = apply_to_table(rules[fold], table.subset(held_out))
-    return LofoResult(rules, names, pred_px, overlap_px)
+    return pred_px, overlap_px
 
 
 def _folds(table: Table) -> frozenset[int]:

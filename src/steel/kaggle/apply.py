@@ -13,8 +13,9 @@ from steel.cli import Options
 from steel.config import Solution
 from steel.data.images import list_images, read_strip
 from steel.decide.combine import Outputs
+from steel.decide.decision import Decision
 from steel.decide.ensemble import mean_gate
-from steel.decide.run import Decision
+from steel.decide.run import RULES, SOLUTION
 from steel.errors import UserError
 from steel.infer.predict import Predictor, quantise, sum_pixels
 from steel.kaggle.submission import check_submission, write_submission
@@ -59,13 +60,13 @@ def run(paths: Paths, options: Options) -> None:
 
 def _finished(paths: Paths) -> tuple[Solution, Decision]:
     """The configuration and the rules that a run ended with; only the machine is taken from the command."""
-    stored, rules = paths.decide / "solution.json", paths.decide / "rules.json"
+    stored, rules = paths.decide / SOLUTION, paths.decide / RULES
     if not stored.exists() or not rules.exists():
         raise UserError(
             f"{paths.run} holds no finished solution: run `./run_all.sh CONFIG`, or the stages up to decide"
         )
     solution, _ = cli.parse("predict", "", [str(stored)])
-    decision = Decision.load(rules)
+    decision = Decision.load(rules, solution)
     for name in solution.models:
         for fold in decision.folds:
             held_out = paths.oof(name, fold) / RECORD
@@ -83,9 +84,9 @@ def _masks(strips: NDArray[np.uint8], predictors: dict[str, Predictor], decision
     probs = [predictor(strips) for predictor in predictors.values()]
     maps = [(quantise(prob.maps), sum_pixels(prob.maps)) for prob in probs if prob.maps is not None]
     labels = [prob.labels.double().cpu().numpy() for prob in probs if prob.labels is not None]  # each (b, 4)
-    gate = mean_gate(labels, len(strips))
+    gate = mean_gate(labels, len(strips), decision.blend.gate_counts)
     each = [Outputs([m[i] for m, _ in maps], np.stack([sums[i] for _, sums in maps])) for i in range(len(strips))]
-    return [mask_strip(outputs, gate[i], decision.tuned) for i, outputs in enumerate(each)]
+    return [mask_strip(outputs, gate[i], decision) for i, outputs in enumerate(each)]
 
 
 def _picture_names(image_ids: list[str]) -> dict[str, str]:

@@ -12,11 +12,12 @@ from steel import __version__, files, rle
 from steel.competition import N_CLASSES
 from steel.config import digest
 from steel.data.cache import open_strips
+from steel.decide import run
 from steel.decide.combine import Outputs
-from steel.decide.held_out import gates, outputs_of
-from steel.decide.rules import Rules, apply_to_map
-from steel.decide.run import Decision
-from steel.decide.table import Table
+from steel.decide.decision import Decision
+from steel.decide.ensemble import mean_gate
+from steel.decide.held_out import class_probs, outputs_of
+from steel.decide.rules import apply_to_map
 from steel.errors import UserError
 from steel.infer.store import open_store
 from steel.kaggle.submission import check_submission, write_submission
@@ -31,27 +32,28 @@ CODE = ("kaggle/submit", "kaggle/submission", "decide", "infer/store", "report/d
 def spec(paths: Paths, folds: Sequence[int]) -> Spec:
     """What the submission is made from."""
     inputs = {name: recorded(paths.test(name)) for name in paths.solution.models}
-    inputs |= {"rules": recorded(paths.decide, "rules.json", "table.npy"), "test": recorded(paths.cache, "test.csv")}
+    inputs |= {"rules": recorded(paths.decide, run.RULES, run.TABLE), "test": recorded(paths.cache, "test.csv")}
     inputs["report"] = recorded(paths.report, "cv.json")
     return Spec("submit", paths.submission, {"folds": list(folds)}, inputs, CODE)
 
 
 def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     """Write submission.csv, checked before it gets its name, and manifest.json."""
-    decision = Decision.load(paths.decide / "rules.json")
+    table, _, decision = run.load(paths.decide, paths.solution)
     image_ids = open_strips(paths.cache, "test").image_ids
     stores = {name: open_store(paths.test(name)) for name in paths.solution.models}
     for name, store in stores.items():
         if store.image_ids != image_ids:
             raise UserError(f"{paths.test(name)} holds predictions of other strips: run `steel predict CONFIG --force`")
-    gate = gates([stores[name] for name in decision.gates], len(image_ids))
+    probs = class_probs([stores[name] for name in decision.gates])
+    gate = mean_gate(probs, len(image_ids), decision.blend.gate_counts)
     segmenters = [stores[name] for name in decision.segmenters]
     rows, shown_px = [], np.zeros((len(image_ids), N_CLASSES), np.int64)
     for i in track(range(len(image_ids)), "submit", "strips"):
-        masks = mask_strip(outputs_of(segmenters, i), gate[i], decision.tuned)
+        masks = mask_strip(outputs_of(segmenters, i), gate[i], decision)
         rows.append(encode_strip(masks))
         shown_px[i] = [np.count_nonzero(mask) for mask in masks]
-    parted = drift.of_submission(Table.load(paths.decide / "table.npy"), decision, shown_px)
+    parted = drift.of_submission(table, decision, shown_px)
     target = paths.submission / "submission.csv"
     with files.atomic(target) as temporary:
         write_submission(temporary, image_ids, rows)
@@ -65,10 +67,10 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     return {path: files.sha256(path) for path in (target, manifest)}
 
 
-def mask_strip(outputs: Outputs, gate: NDArray[np.float32], rules: Rules) -> NDArray[np.bool_]:
+def mask_strip(outputs: Outputs, gate: NDArray[np.float32], decision: Decision) -> NDArray[np.bool_]:
     """The four masks of a strip, (4, 256, 1600), from its segmenters' outputs and its gates (4,)."""
-    prob, tail_px = outputs.combine()
-    return apply_to_map(rules, prob, gate, tail_px)
+    prob, tail_px = outputs.combine(decision.blend)
+    return apply_to_map(decision.tuned, prob, gate, tail_px)
 
 
 def encode_strip(masks: NDArray[np.bool_]) -> list[str]:
@@ -91,7 +93,7 @@ def _manifest(paths: Paths, folds: Sequence[int], submission: Path) -> dict[str,
         },
         "folds": {"digest": recorded(paths.folds_record), "used": list(folds)},
         "models": models,
-        "rules": files.sha256(paths.decide / "rules.json"),
+        "rules": files.sha256(paths.decide / run.RULES),
         "cv": files.read_json(paths.report / "cv.json")["headline"],
         "submission": files.sha256(submission),
     }

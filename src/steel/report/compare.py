@@ -11,8 +11,8 @@ from steel import cli, files
 from steel.competition import CLASSES
 from steel.config import Solution
 from steel.data.folds import group_of
+from steel.decide import run
 from steel.decide.bootstrap import LEVEL, N_RESAMPLES, Interval, Resamples, interval, resample
-from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.errors import UserError, shorten
 from steel.metrics import dice
@@ -22,7 +22,7 @@ from steel.report.text import text_table
 from steel.stage import RECORD
 
 KINDS = ("lofo", "plain", "fixed", "empty", "in_sample")  # ways of deciding that can be compared
-WRITTEN = ("table.npy", "rules.json", "solution.json")  # by the stage decide
+WRITTEN = (run.TABLE, run.RULES, run.SOLUTION)
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ def _open(path: Path, kind: str) -> Side:
     if changed := [name for name in WRITTEN if files.sha256(decided / name) != recorded.get(name)]:
         raise UserError(f"{path}: {decided / changed[0]} is not as recorded: run `steel decide CONFIG` again")
     solution, _ = cli.parse("status", "", [str(decided / "solution.json")])
-    table = Table.load(decided / "table.npy")
-    outcomes = judge(table, Decision.load(decided / "rules.json"))
+    table, ships, decision = run.load(decided)
+    outcomes = judge(table, decision, ships)
     if kind not in KINDS or kind not in outcomes:
         allowed = [name for name in KINDS if name in outcomes]
         raise UserError(f"--rules: {path} has no {kind!r}; allowed: {', '.join(allowed)}")

@@ -10,9 +10,9 @@ from steel import files
 from steel.competition import CLASSES, N_CLASSES
 from steel.data.folds import group_of
 from steel.decide import run
+from steel.decide.decision import Decision
 from steel.decide.families import PLAIN, family_of
 from steel.decide.rule import NEVER_PX, Rule
-from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.paths import Paths
 from steel.report import uncertainty
@@ -37,9 +37,8 @@ def make(paths: Paths) -> dict[Path, str]:
     """Write cv.json, cv.md and the plots; their digests."""
     from steel.report import plots  # matplotlib takes a second to import
 
-    table = Table.load(paths.decide / "table.npy")
-    decision = Decision.load(paths.decide / "rules.json")
-    outcomes = judge(table, decision)
+    table, ships, decision = run.load(paths.decide, paths.solution)
+    outcomes = judge(table, decision, ships)
     models = judge_models(paths, decision, decision.folds)
     limited = limits(table, decision, best_known(outcomes))
     group = group_of(paths.folds, table.image_ids.tolist())

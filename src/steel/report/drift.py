@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel.competition import CLASSES
-from steel.decide.run import Decision
+from steel.decide.decision import Decision
 from steel.decide.table import Table
 from steel.report.outcomes import best_known, judge
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel.competition import CLASSES, N_CLASSES
+from steel.decide.decision import Decision
 from steel.decide.rules import Rules
-from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.metrics import dice
 from steel.report.outcomes import Outcome, judge

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from steel.config import DecideConfig, ModelConfig
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import fold_of
+from steel.decide import run
 from steel.decide.combine import Outputs
+from steel.decide.decision import Decision
+from steel.decide.ensemble import Blend, mean_gate
 from steel.decide.families import PLAIN, default_grid
-from steel.decide.held_out import gates, map_strips
+from steel.decide.held_out import class_probs, map_strips
 from steel.decide.measure import measure
 from steel.decide.rules import apply_to_table
-from steel.decide.run import Decision
 from steel.decide.search import lofo
 from steel.decide.table import Table
 from steel.errors import UserError
@@ -114,7 +116,7 @@ class _HeldOut:
 
     @classmethod
     def open(cls, paths: Paths, decision: Decision, folds: Sequence[int]) -> "_HeldOut":
-        path = paths.decide / "table.npy"
+        path = paths.decide / run.TABLE
         table, strips = Table.load(path), open_strips(paths.cache, "train")
         split = fold_of(paths.folds, strips.image_ids)
         held_out = np.flatnonzero(np.isin(split, folds))
@@ -137,7 +139,8 @@ class _HeldOut:
 
     def gate(self, name: str) -> ModelRow:
         """Judge a gate: the maps of the mean of all segmenters, as the table has them."""
-        prob = [gates([open_store(self.paths.oof(name, k))], len(rows)) for k, rows in self.rows.items()]
+        stores = {k: open_store(self.paths.oof(name, k)) for k in self.rows}
+        prob = [mean_gate(class_probs([store]), len(store.image_ids)) for store in stores.values()]
         alone = replace(self.table, gate=np.concatenate(prob)[self.order])
         present = self.table.true_px > 0
         defect = present.any(1)
@@ -160,7 +163,7 @@ class _HeldOut:
 
 def _measure(outputs: Outputs, bits: NDArray[np.uint8]) -> tuple[NDArray, NDArray, NDArray]:
     """In a worker: all that is ever asked of a strip's maps, so that they are read once."""
-    prob, _ = outputs.combine()
+    prob, _ = outputs.combine(Blend.equal(len(outputs.maps), 0))
     area_px, overlap_px, _ = measure(prob, bits)
     return area_px, overlap_px, strip_sums(prob, bits) if bits.any() else np.zeros((), SUMS)
 

@@ -1,15 +1,15 @@
 """Ways of deciding, from nothing shown to rules tuned in sample, and what each gives on the held-out strips."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steel.competition import CLASSES, N_CLASSES, PUBLIC_SHARES
+from steel.decide.decision import Decision
 from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import Rules, apply_to_table
-from steel.decide.run import Decision
+from steel.decide.search import apply_rotated
 from steel.decide.table import Table
 from steel.metrics import Score, dice, score
 
@@ -34,8 +34,14 @@ class Outcome:
         return score(self.pred_px[rows], table.true_px[rows], self.overlap_px[rows])
 
 
-def judge(table: Table, decision: Decision) -> dict[str, Outcome]:
-    """All ways of deciding: empty, fixed, tuned leaving one fold out (plain, and with what is adopted), in sample."""
+def judge(table: Table, decision: Decision, ships: Table | None = None) -> dict[str, Outcome]:
+    """All ways of deciding: empty, fixed, tuned leaving one fold out (plain, and with what is adopted), in sample.
+
+    Args:
+        table: every strip under the votes that did not see it.
+        decision: votes and rules.
+        ships: every strip under the votes that ship; None where these are the same.
+    """
     nothing = Rules(tuple(Rule(255, NEVER_PX, 1.0) for _ in CLASSES))
     outcomes = {
         "empty": Outcome(*apply_to_table(nothing, table)),
@@ -43,18 +49,9 @@ def judge(table: Table, decision: Decision) -> dict[str, Outcome]:
     }
     for way, rotations in (("plain", decision.plain), ("lofo", decision.lofo)):
         if rotations:
-            outcomes[way] = _rotated(table, rotations)
-    outcomes["in_sample"] = Outcome(*apply_to_table(decision.tuned, table))
+            outcomes[way] = Outcome(*apply_rotated(rotations, table))
+    outcomes["in_sample"] = Outcome(*apply_to_table(decision.tuned, table if ships is None else ships))
     return outcomes
-
-
-def _rotated(table: Table, rotations: Mapping[int, Rules]) -> Outcome:
-    """Every image under the rules that did not see its fold."""
-    pred, overlap = np.zeros_like(table.true_px), np.zeros_like(table.true_px)
-    for fold, rules in rotations.items():
-        rows = table.fold == fold
-        pred[rows], overlap[rows] = apply_to_table(rules, table.subset(rows))
-    return Outcome(pred, overlap)
 
 
 def public_mean(table: Table, outcome: Outcome) -> float:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from steel import files
 from steel.competition import CLASSES, N_CLASSES
 from steel.data.cache import Strips, open_strips
+from steel.decide.decision import Decision
 from steel.decide.held_out import outputs_of
 from steel.decide.rules import apply_to_map
-from steel.decide.run import Decision
 from steel.decide.table import Table
 from steel.infer.store import open_store
 from steel.metrics import dice
@@ -96,7 +96,7 @@ def _predicted(paths: Paths, table: Table, decision: Decision, i: int) -> NDArra
     stores = [open_store(paths.oof(name, held_out)) for name in decision.segmenters]
     place = stores[0].image_ids.index(str(table.image_ids[i]))
     rules = decision.lofo.get(fold, decision.fixed)
-    prob, tail_px = outputs_of(stores, place).combine()
+    prob, tail_px = outputs_of(stores, place).combine(decision.blend_of(fold))
     return apply_to_map(rules, prob, table.gate[i], tail_px)
 
 

@@ -1,0 +1,161 @@
+"""Votes from the stores to the submission: what is searched, what is adopted, and who saw what."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import zarr
+
+from steel.config import Solution
+from steel.data.cache import open_strips
+from steel.decide import run
+from steel.decide.blends import Ensemble, search_votes, vote_equally
+from steel.decide.decision import Decision
+from steel.decide.ensemble import Blend, mean_gate
+from steel.decide.families import default_grid
+from steel.decide.held_out import build_tables, class_probs, outputs_of
+from steel.decide.search import apply_rotated, lofo
+from steel.decide.table import LAYOUT, Table
+from steel.errors import UserError
+from steel.infer.store import open_store
+from steel.kaggle import submit
+from steel.metrics import score
+from steel.paths import Paths
+
+FOLDS = (0, 1, 2)
+
+
+@pytest.fixture
+def paths(finished: Path, tmp_path: Path) -> Iterator[Paths]:
+    """A copy of the finished run with a second segmenter, which sees class 3 all over every other strip."""
+    tiny.copy(finished, tmp_path)
+    with tiny.within(tmp_path):
+        solution = tiny.solution()
+        blind = replace(solution, models={**solution.models, "blind": solution.models["fpn"]})
+        searched = replace(blind, decide=replace(blind.decide, ensemble="search"))
+        made = Paths(searched)
+        tiny.copy(made.run / "fpn", made.run / "blind")
+        for folder in (*(made.oof("blind", k) for k in FOLDS), made.test("blind")):
+            maps = zarr.open_array(str(folder / "maps.zarr"), mode="r+")
+            maps[:] = 0
+            maps[::2, 2] = 250
+        yield made
+
+
+def same(a: Table, b: Table) -> bool:
+    return all((getattr(a, name) == getattr(b, name)).all() for name in LAYOUT)
+
+
+def test_a_blind_model_loses_its_votes(paths: Paths) -> None:
+    found = search_votes(paths, FOLDS)
+    even = Blend.equal(2, 1)
+    assert set(found.tables) == {even, found.ships, *found.rotations.values()}
+    assert found.ships.counts[2] == (1, 0)  # of fpn, and of the blind one
+    assert found.evidence["masks"]["3"]["is_adopted"] and found.evidence["masks"]["3"]["gain"] > 0
+    assert np.shape(found.evidence["correlations"]["segmenters"]["all"]) == (2, 2)
+
+
+def test_tables_of_many_blends_are_those_of_each_alone(paths: Paths) -> None:
+    even = Blend.equal(2, 1)
+    blends = [even, replace(even, counts=((1, 1), (1, 1), (1, 0), (1, 1))), replace(even, kinds=("root",) * 4)]
+    together, seen = build_tables(paths, FOLDS, blends, _row_sum)
+    masks = open_strips(paths.cache, "train").masks
+    assert masks is not None and seen == masks.sum((1, 2)).tolist()
+    for blend, table in zip(blends, together, strict=True):
+        (alone,), _ = build_tables(paths, FOLDS, [blend])
+        assert same(alone, table)
+    assert not same(together[0], together[1]) and not same(together[0], together[2])
+
+
+def _row_sum(_: object, mask_bits: np.ndarray) -> int:
+    return int(mask_bits.sum())
+
+
+def test_what_is_written_is_what_was_found(paths: Paths) -> None:
+    written = {path.name for path in run.make(paths, FOLDS)}
+    table, ships, decision = run.load(paths.decide, paths.solution)
+    found = search_votes(paths, FOLDS)
+    assert (decision.blend, {k: decision.blend_of(k) for k in FOLDS}) == (found.ships, found.rotations)
+    assert same(ships, found.tables[found.ships])
+    assert (run.SHIPS in written) == any(blend != found.ships for blend in found.rotations.values())
+    for fold, blend in found.rotations.items():
+        assert same(table.subset(table.fold == fold), found.tables[blend].subset(table.fold == fold))
+        rules = lofo(found.tables[blend], default_grid(ships, 8, 8)).rules[fold]
+        assert decision.lofo[fold] == rules
+    votes = json.loads((paths.decide / run.VOTES).read_text())
+    assert votes["mean"] == pytest.approx(_mean(table, decision), abs=1e-12)
+    equally = vote_equally(paths, FOLDS)
+    assert votes["equal_mean"] == pytest.approx(_lofo_mean(equally.honest), abs=1e-12)
+    assert votes["gap"]["value"] == pytest.approx(votes["mean"] - votes["equal_mean"])
+    assert votes["gap"]["low"] <= votes["gap"]["value"] <= votes["gap"]["high"]
+
+
+def _mean(table: Table, decision: Decision) -> float:
+    pred_px, overlap_px = apply_rotated(decision.lofo, table)
+    return score(pred_px, table.true_px, overlap_px).mean
+
+
+def _lofo_mean(table: Table) -> float:
+    found = lofo(table, default_grid(table, 8, 8))
+    return score(found.pred_px, table.true_px, found.overlap_px).mean
+
+
+def test_equal_votes_write_no_more_than_is_needed(paths: Paths) -> None:
+    run.make(paths, FOLDS)
+    equal = Paths(replace(paths.solution, decide=replace(paths.solution.decide, ensemble="equal")))
+    assert {path.name for path in run.make(equal, FOLDS)} == {run.TABLE, run.RULES, run.SOLUTION}
+    assert not (paths.decide / run.VOTES).exists() and not (paths.decide / run.SHIPS).exists()
+
+
+def test_the_submission_follows_the_votes(paths: Paths) -> None:
+    """With all votes for one model it is that model's submission."""
+    decision = Decision.load(paths.decide / run.RULES)
+    gate = mean_gate(class_probs([open_store(paths.test("gate"))]), 6)
+    stores = [open_store(paths.test(name)) for name in ("fpn", "blind")]
+    both = replace(decision, segmenters=["fpn", "blind"], blend=Blend.equal(2, 1))
+    for_one = replace(both, blend=replace(both.blend, counts=((3, 0),) * 4))
+    for i in range(0, 6, 2):
+        masks = [
+            submit.mask_strip(outputs_of(found, i), gate[i], votes)
+            for found, votes in ((stores[:1], decision), (stores, for_one), (stores, both))
+        ]
+        assert (masks[0] == masks[1]).all()
+        assert not masks[2][[0, 1, 3]].any()  # half of 250 outdoes the others
+
+
+def test_a_rotation_has_its_own_table() -> None:
+    """Two blends with tables that differ everywhere: each fold's strips come from the one that did not see it."""
+    tables = {Blend.equal(m, 0): _constant(m) for m in (1, 2)}
+    one, two = tables
+    ensemble = Ensemble(one, {0: one, 1: two, 2: one}, tables)
+    assert ensemble.honest.area_px[:, 0, 1].tolist() == [1, 2, 1, 1, 2, 1]
+    assert ensemble.honest.fold.tolist() == [0, 1, 2, 0, 1, 2]
+    assert Ensemble(one, dict.fromkeys(FOLDS, one), tables).honest is tables[one]
+
+
+def _constant(value: int) -> Table:
+    shapes = {f.name: LAYOUT[f.name] for f in fields(Table)}
+    arrays = {name: np.full((6, *shape), value, dtype) for name, (dtype, shape) in shapes.items() if dtype != "U"}
+    ids = np.array([f"{i}.jpg" for i in range(6)])
+    return Table(ids, **{**arrays, "fold": np.arange(6).astype(np.int16) % np.int16(3), "gate": arrays["gate"] * 0 + 1})
+
+
+def test_rules_of_other_models_are_refused(paths: Paths) -> None:
+    """The rules of the run know nothing of the second segmenter."""
+    with pytest.raises(UserError, match=r"rules\.json holds rules for the models fpn, gate; allowed: fpn, blind, gate"):
+        run.load(paths.decide, paths.solution)
+    rules = json.loads((paths.decide / run.RULES).read_text())
+    rules["segmenters"] = ["fpn", "blind"]
+    (paths.decide / run.RULES).write_text(json.dumps(rules))
+    with pytest.raises(UserError, match=r"rules\.json has votes of other models than it names"):
+        run.load(paths.decide, paths.solution)
+
+
+@pytest.mark.parametrize("models", [("fpn",), ("fpn", "gate")])
+def test_one_model_has_nothing_to_weigh(paths: Paths, models: tuple[str, ...]) -> None:
+    solution: Solution = replace(paths.solution, models={name: paths.solution.models[name] for name in models})
+    assert run.VOTES not in {path.name for path in run.make(Paths(solution), FOLDS)}
