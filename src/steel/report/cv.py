@@ -22,6 +22,7 @@ from steel.report.models import ModelRow, judge_models
 from steel.report.models import as_markdown as models_section
 from steel.report.outcomes import WAYS, Outcome, best_known, judge, public_mean
 from steel.report.text import number, text_table
+from steel.report.votes import as_markdown as votes_section
 from steel.stage import Spec, recorded
 
 CODE = ("report", "decide", "metrics", "study_metrics", "competition", "infer/store", "data/cache", "data/folds")
@@ -46,6 +47,7 @@ def make(paths: Paths) -> dict[Path, str]:
         **as_json(paths, table, decision, outcomes, group),
         "limits": limited.as_dict(),
         "models": [row.as_dict() for row in models],
+        "votes": files.read_json(paths.decide / run.VOTES) if (paths.decide / run.VOTES).exists() else None,
     }
     files.write_json(paths.report / "cv.json", numbers)
     with files.atomic(paths.report / "cv.md") as temporary:
@@ -114,6 +116,7 @@ def as_markdown(
                 *uncertainty.as_markdown(numbers["intervals"]),
                 *(limits_section(limited) if limited else []),
                 *models_section(models),
+                *votes_section(numbers.get("votes"), decision),
                 *_fold_table(numbers),
             ]
         )

@@ -40,7 +40,7 @@ PARTS: dict[Role, tuple[str, dict[str, str]]] = {
         {"soft_dice": "soft Dice", "iou": "mean IoU", "precision": "pixel precision", "recall": "pixel recall"},
     ),
     "gate": (
-        "Gates, each as the only one of the mean of all segmenters:",
+        "Gates, each as the only one of all segmenters together:",
         {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"},
     ),
 }
@@ -52,7 +52,7 @@ class ModelRow:
 
     Attributes:
         name: the model's name in the solution.
-        role: segmenter: its masks without any gate; gate: the mean of all segmenters, gated by this model alone.
+        role: segmenter: its masks without any gate; gate: all segmenters together, gated by this model alone.
         net: its net, and the encoder where it has one.
         study_figure: what the study reports for the net (soft Dice); None: nothing.
         study: ours under the study's metrics, on the strips with a defect.
@@ -106,7 +106,7 @@ def as_markdown(rows: Sequence[ModelRow]) -> list[str]:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """All held-out strips: the table of the mean of all segmenters, and the rows of the cache by fold."""
+    """All held-out strips: the table of all segmenters together, and the rows of the cache by fold."""
 
     paths: Paths
     decision: Decision
@@ -138,7 +138,7 @@ class _HeldOut:
         return self._row(name, "segmenter", alone, segmentation(sums[self.table.true_px.any(1)]))
 
     def gate(self, name: str) -> ModelRow:
-        """Judge a gate: the maps of the mean of all segmenters, as the table has them."""
+        """Judge a gate: the maps of all segmenters together, as the table has them."""
         stores = {k: open_store(self.paths.oof(name, k)) for k in self.rows}
         prob = [mean_gate(class_probs([store]), len(store.image_ids)) for store in stores.values()]
         alone = replace(self.table, gate=np.concatenate(prob)[self.order])
