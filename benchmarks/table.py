@@ -1,11 +1,13 @@
-"""The decision table at the size of the train set, from the stores of three segmenters and a classifier.
+"""The decision table at the size of the train set, from the stores of some segmenters and a classifier.
 
-    python benchmarks/table.py [--n_images 12568]
+    python benchmarks/table.py [--n_images 12568] [--models 3] [--search]
 
 Writes synthetic stores and masks into a temporary folder (some 6 GB at full size), builds the table from them as the
 stage `decide` does, and prints what reading and averaging alone take, what the table takes beyond, and the memory.
 The maps are those of `store.py`: smooth, faint nearly everywhere, with blobs in a third of the classes. Few are drawn
-and the files of the stores are links to them, so reading comes from memory: what a disk adds is not in the figures.
+and the files of the stores are links to them, so reading comes from memory: what a disk adds is not in the figures. With --search,
+the whole stage `decide` is timed as well, with the models' votes searched. Strips that repeat make every gain look
+sure, so that each rotation adopts votes of its own: the most tables that there can be.
 """
 
 import argparse
@@ -13,9 +15,10 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from harness import machine, table
@@ -23,10 +26,12 @@ from numpy.typing import NDArray
 from store import draw
 
 from steel.competition import HEIGHT, N_CLASSES, N_TRAIN, WIDTH
-from steel.config import DataConfig, MachineConfig, ModelConfig, Solution, SplitConfig
+from steel.config import DataConfig, DecideConfig, MachineConfig, ModelConfig, Solution, SplitConfig
 from steel.data.cache import AREAS, open_strips
 from steel.data.folds import fold_of, write_folds
+from steel.decide import run
 from steel.decide.combine import Outputs
+from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend
 from steel.decide.held_out import build_tables, map_strips
 from steel.decide.measure import measure
@@ -34,8 +39,6 @@ from steel.infer.store import MAPS, VALUES, create_maps
 from steel.paths import Paths
 
 N_FOLDS, N_DRAWN = 5, 48
-NAMES = ("a", "b", "c")
-EVEN = Blend.equal(len(NAMES), 1)
 
 
 def write_run(paths: Paths, n: int, rng: np.random.Generator) -> None:
@@ -56,7 +59,7 @@ def write_run(paths: Paths, n: int, rng: np.random.Generator) -> None:
     paths.folds.parent.mkdir(parents=True)
     write_folds(paths.folds, ids, fold, ids)
     for name in paths.solution.models:
-        shifted = [np.roll(maps, rng.integers(0, 4, 2), (1, 2)) for maps, _ in drawn]  # models are not all alike
+        shifted = [np.roll(maps, rng.integers(0, 12, 2), (1, 2)) for maps, _ in drawn]  # models are not all alike
         for k in range(N_FOLDS):
             rows = np.flatnonzero(fold == k)
             write_store(
@@ -85,55 +88,79 @@ def write_store(folder: Path, ids: list[str], drawn: list[NDArray], rows: NDArra
 
 def read_only(outputs: Outputs, mask_bits: NDArray[np.uint8]) -> int:
     """The floor: maps read and averaged, the mask read."""
-    return int(outputs.combine(EVEN)[0][0, 0, 0]) + int(mask_bits.any())
+    prob, _ = outputs.combine(Blend.equal(len(outputs.maps), 0))
+    return int(prob[0, 0, 0]) + int(mask_bits.any())
 
 
 def without_components(outputs: Outputs, mask_bits: NDArray[np.uint8]) -> tuple[NDArray[np.int32], ...]:
     """Areas and overlaps at all thresholds, and no more."""
-    return measure(outputs.combine(EVEN)[0], mask_bits)
+    return measure(outputs.combine(Blend.equal(len(outputs.maps), 0))[0], mask_bits)
+
+
+def time_table(paths: Paths) -> None:
+    """Print what the table takes beyond reading."""
+    strips, names = open_strips(paths.cache, "train"), paths.solution.segmenters
+    split = fold_of(paths.folds, strips.image_ids)
+    rows = {k: np.flatnonzero(split == k) for k in range(N_FOLDS)}
+    seconds = [
+        _seconds_of(partial(map_strips, paths, names, strips, rows, call, call.__name__))
+        for call in (read_only, without_components)
+    ]
+    even = Blend.equal(len(names), 1)
+    seconds.append(_seconds_of(lambda: build_tables(paths, range(N_FOLDS), [even])[0][0].save(Path("table.npy"))))
+    workers = paths.solution.machine.workers or 1
+    beyond = [1e3 * (s - seconds[0]) * workers / (len(split) * N_CLASSES) for s in seconds]
+    what = ("maps read and averaged", "areas and overlaps at all thresholds", "and of components: the table, saved")
+    cells = [[a, f"{s:.0f}", f"{b:.2f}"] for a, s, b in zip(what, seconds, beyond, strict=True)]
+    print(f"{machine()}; {len(split)} strips, {len(names)} segmenters, {workers} processes")
+    print(table([["", "seconds", "ms beyond reading, per map and core"], *cells]))
+    print(f"{Path('table.npy').stat().st_size / 1e6:.0f} MB on the disk; {_peaks()}")
+
+
+def time_stage(paths: Paths) -> None:
+    """Print what the whole stage takes."""
+    seconds = _seconds_of(lambda: run.make(paths, range(N_FOLDS)))
+    decision = Decision.load(paths.decide / run.RULES)
+    n_blends = len({decision.blend, *(decision.blend_of(k) for k in range(N_FOLDS))})
+    print(f"the stage decide with searched votes: {seconds:.0f} s, {n_blends} ways of voting adopted; {_peaks()}")
 
 
 def main() -> None:
-    """Write the run, time the floor and the table."""
+    """Write the run, time the table and the stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n_images", type=int, default=1000, help=f"{N_TRAIN} is the train set")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--n_images", type=int, default=500, help=f"{N_TRAIN} is the train set")
+    parser.add_argument("--models", type=int, default=3, help="segmenters")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--search", action="store_true", help="time the whole stage too, with searched votes")
     args = parser.parse_args()
-    cv2.setNumThreads(1)
-    models = {name: ModelConfig() for name in NAMES} | {"gate": ModelConfig(kind="classifier")}
-    machine_config = MachineConfig(device="cpu", workers=args.workers)
-    paths = Paths(Solution("big", models, DataConfig("big"), SplitConfig(n_folds=N_FOLDS), machine=machine_config))
+    models = {f"net{m}": ModelConfig() for m in range(args.models)} | {"gate": ModelConfig(kind="classifier")}
+    solution = Solution(
+        "big",
+        models,
+        DataConfig("big"),
+        SplitConfig(n_folds=N_FOLDS),
+        decide=DecideConfig(ensemble="search"),
+        machine=MachineConfig(device="cpu", workers=args.workers),
+    )
+    here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        write_run(paths, args.n_images, np.random.default_rng(0))
-        _time(paths, args.n_images, args.workers)
-        os.chdir("/")
+        write_run(Paths(solution), args.n_images, np.random.default_rng(0))
+        time_table(Paths(solution))
+        if args.search:
+            time_stage(Paths(solution))
+        os.chdir(here)
 
 
-def _time(paths: Paths, n: int, workers: int) -> None:
-    strips = open_strips(paths.cache, "train")
-    split = fold_of(paths.folds, strips.image_ids)
-    rows = {k: np.flatnonzero(split == k) for k in range(N_FOLDS)}
-    seconds = []
-    for call in (read_only, without_components):
-        start = time.perf_counter()
-        map_strips(paths, NAMES, strips, rows, call, call.__name__)
-        seconds.append(time.perf_counter() - start)
+def _seconds_of(function: Callable[[], object]) -> float:
     start = time.perf_counter()
-    (built,), _ = build_tables(paths, range(N_FOLDS), [EVEN])
-    seconds.append(time.perf_counter() - start)
-    built.save(Path("table.npy"))
-    beyond = [f"{1e3 * (s - seconds[0]) * workers / (n * N_CLASSES):.2f} ms" for s in seconds]
+    function()
+    return time.perf_counter() - start
+
+
+def _peaks() -> str:
     peaks = [resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    rows_of = zip(
-        ("maps read and averaged", "all thresholds", "and components: the table"), seconds, beyond, strict=True
-    )
-    print(f"{machine()}; {n} strips, {len(NAMES)} segmenters, {workers} processes")
-    print(table([["", "seconds", "beyond reading, per map and core"], *([a, f"{s:.0f}", b] for a, s, b in rows_of)]))
-    size = Path("table.npy").stat().st_size / 1e6
-    print(
-        f"table.npy {size:.0f} MB; peak memory {peaks[0]:.2f} GiB, of a worker {peaks[1]:.2f} GiB, masks mapped in both"
-    )
+    return f"peak memory {peaks[0]:.2f} GiB, of a worker {peaks[1]:.2f} GiB, mapped files in both"
 
 
 def _drawn(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
