@@ -23,7 +23,8 @@ from steel.competition import HEIGHT, N_CLASSES, N_TRAIN, WIDTH
 from steel.decide.components import COMPONENT_LEVELS, measure_large
 from steel.decide.ensemble import largest_class
 from steel.decide.evidence import N_LEVELS
-from steel.decide.families import FAMILIES, PLAIN, Grid, default_grid, surface
+from steel.decide.families import FAMILIES, PLAIN
+from steel.decide.grid import Grid, default_grid, surface
 from steel.decide.measure import measure
 from steel.decide.search import lofo, search
 from steel.decide.table import LARGE, Table

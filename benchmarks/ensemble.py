@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from steel.competition import HEIGHT, N_CLASSES, N_TRAIN, WIDTH
 from steel.decide import sample as room
 from steel.decide.ensemble import TRANSFORMS, Blend, mean_gate, mean_map
-from steel.decide.families import PLAIN, default_grid
+from steel.decide.families import PLAIN
+from steel.decide.grid import default_grid
 from steel.decide.measure import measure
 from steel.decide.sample import Points, Sample, correlations, reduce_strip
 from steel.decide.search import in_sample, lofo

@@ -5,9 +5,9 @@
 Writes synthetic stores and masks into a temporary folder (some 6 GB at full size), builds the table from them as the
 stage `decide` does, and prints what reading and averaging alone take, what the table takes beyond, and the memory.
 The maps are those of `store.py`: smooth, faint nearly everywhere, with blobs in a third of the classes. Few are drawn
-and the files of the stores are links to them, so reading comes from memory: what a disk adds is not in the figures. With --search,
-the whole stage `decide` is timed as well, with the models' votes searched. Strips that repeat make every gain look
-sure, so that each rotation adopts votes of its own: the most tables that there can be.
+and the files of the stores are links to them, so reading comes from memory: what a disk adds is not in the figures.
+With --search, the whole stage `decide` is timed as well, with the models' votes searched. Strips that repeat make
+every gain look sure, so that each rotation adopts votes of its own: the most tables that there can be.
 """
 
 import argparse

@@ -16,7 +16,7 @@ from steel.decide import run
 from steel.decide.blends import Ensemble, search_votes, vote_equally
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend, mean_gate
-from steel.decide.families import default_grid
+from steel.decide.grid import default_grid
 from steel.decide.held_out import build_tables, class_probs, outputs_of
 from steel.decide.search import apply_rotated, lofo
 from steel.decide.table import LAYOUT, Table

@@ -13,6 +13,7 @@ from steel.competition import PUBLIC_SHARES
 from steel.config import DataConfig, Solution, SplitConfig
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend
+from steel.decide.expected import Calibration, ExpectedRule
 from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import Rules
 from steel.decide.table import Table
@@ -164,4 +165,23 @@ def test_what_a_rule_asks_beyond_the_plain_one() -> None:
         "soft_gate: min area / gate ** 1.5",
         "product: values times gate",
         "",
+    ]
+
+
+def test_what_a_rule_by_expected_score_asks() -> None:
+    calibration = Calibration((0,) * 255 + (60_000,), tail=0.0, bias=0.0, gate=1.0, area=0.0)
+    rules = (
+        ExpectedRule(calibration, 0, by_score=False, min_area_px=600, min_gate=0.5),
+        ExpectedRule(calibration, 102, by_score=True),
+        ExpectedRule(calibration, 0, by_score=True),
+        Rule(102, NEVER_PX, 0.0),
+    )
+    text = as_markdown("x", report(), replace(DECISION, tuned=Rules(rules)))
+    found = [line.split(" | ")[-4:] for line in text.splitlines() if re.match(r"\| [1-4] ", line)][:4]
+    by_score = "shown where P(defect) x expected Dice > P(no defect)"
+    assert [[cell.strip(" |") for cell in cells] for cells in found] == [
+        ["each strip's own", "600", "0.500", "rank_dice: the threshold of best expected Dice"],
+        ["0.400", "0", "0.000", f"expected: {by_score}"],
+        ["each strip's own", "0", "0.000", f"rank_expected: the threshold of best expected Dice, {by_score}"],
+        ["0.400", "never", "0.000", ""],
     ]

@@ -15,7 +15,7 @@ from steel.decide import held_out, run
 from steel.decide.components import COMPONENT_LEVELS, COMPONENTS_PX, without_small
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend, largest_class
-from steel.decide.families import default_grid
+from steel.decide.grid import default_grid
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
 from steel.decide.search import search
@@ -91,9 +91,7 @@ def test_the_rules_of_a_fold_come_from_the_other_folds(paths: Paths) -> None:
     assert decision.tuned == search(table, grid)
     assert {k: search(table.subset(table.fold != k), grid) for k in range(3)} == decision.lofo
     assert (decision.segmenters, decision.gates, decision.folds) == (["fpn"], ["gate"], [0, 1, 2])
-    assert [(rule.threshold, rule.min_area_px, rule.min_gate) for rule in decision.fixed.classes] == [
-        (128, area, 0.5) for area in (600, 600, 1000, 2000)
-    ]
+    assert decision.fixed == Rules(tuple(Rule(128, area, 0.5) for area in (600, 600, 1000, 2000)))
 
 
 def test_a_decision_survives_the_disk(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from steel.data.cache import open_strips
 from steel.data.folds import fold_of
 from steel.decide import held_out as room
 from steel.decide.decision import Decision
-from steel.decide.families import PLAIN, default_grid
+from steel.decide.families import PLAIN
+from steel.decide.grid import default_grid
 from steel.decide.rules import apply_to_map
 from steel.decide.search import search
 from steel.decide.table import Table

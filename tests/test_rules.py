@@ -143,8 +143,7 @@ def test_the_soft_gate_by_eye(power: float, largest_min_px: int) -> None:
 
 def test_fixed_rules() -> None:
     rules = fixed_rules()
-    assert [r.min_area_px for r in rules.classes] == [600, 600, 1000, 2000]
-    assert {(r.threshold, r.min_gate) for r in rules.classes} == {(128, 0.5)}  # 127 / 255 = .498 is below .5
+    assert rules.classes == tuple(Rule(128, area, 0.5) for area in (600, 600, 1000, 2000))  # 127 / 255 = .498 is below
     assert fixed_rules(threshold=0.6).classes[0].threshold == 153  # 153 / 255 = .6
     assert fixed_rules(threshold=1.0).classes[0].threshold == 255
     for threshold in (0, -1, 1.1, float("nan")):
@@ -174,7 +173,7 @@ def test_json_round_trip(classes: tuple) -> None:
 )
 def test_values_out_of_range_are_refused(field: str, value: object) -> None:
     data = fixed_rules().to_json()
-    data["3"][field] = value  # type: ignore[assignment]
+    data["3"][field] = value
     with pytest.raises(UserError, match=rf"^rules\.json: class 3: rule: {field} is .*allowed"):
         Rules.from_json(data, "rules.json")
 
@@ -194,5 +193,4 @@ def test_a_file_from_before_the_newer_fields_is_read() -> None:
     old = {c: {"threshold": 100, "min_area_px": 7, "min_gate": 0.5} for c in "1234"}
     rules = Rules.from_json(old)
     assert rules == Rules((Rule(100, 7, 0.5),) * 4)
-    rule = rules.classes[0]
-    assert (rule.trigger_px, rule.gate_power, rule.product) == (0, 0, False)
+    assert rules.classes[0] == Rule(100, 7, 0.5, trigger_px=0, gate_power=0.0, product=False, component_px=0)

@@ -8,7 +8,7 @@ import pytest
 
 from steel.competition import N_PIXELS
 from steel.decide.adopt import NOTHING, choose, pays, smooth
-from steel.decide.families import Grid, default_grid, surface
+from steel.decide.grid import Grid, default_grid, surface
 from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import Rules, apply_to_table
 from steel.decide.search import in_sample, lofo, search
@@ -104,6 +104,7 @@ def test_search_finds_the_planted_optimum() -> None:
     table = planted_table()
     result = in_sample(table, default_grid(table), ("plain",))
     for rule in result.rules.classes:
+        assert isinstance(rule, Rule)
         assert abs(rule.threshold - 140) <= 20  # the middle of 100..180
         assert 800 < rule.min_area_px <= 3000
         assert 0.4 < rule.min_gate <= 0.6
@@ -127,7 +128,7 @@ def test_a_class_better_left_out_shows_nothing() -> None:
     truth = ("true_px", "overlap_px", "large_overlap_px")
     clean = replace(table, **{name: np.zeros_like(getattr(table, name)) for name in truth})
     result = in_sample(clean, default_grid(clean, 16, 8))
-    assert {r.min_area_px for r in result.rules.classes} == {NEVER_PX}
+    assert result.rules.classes == (NOTHING,) * 4
     assert not result.pred_px.any()
 
 

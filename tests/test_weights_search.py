@@ -7,7 +7,7 @@ import pytest
 
 from steel.decide.adopt import smooth
 from steel.decide.ensemble import Blend
-from steel.decide.families import Grid
+from steel.decide.grid import Grid
 from steel.decide.sample import LEVELS, Bag, Points, Sample, Shown
 from steel.decide.weights import AREAS_PX, GATES, Adoption, BagSearch, equal, search_blends
 from steel.errors import UserError

@@ -1,13 +1,17 @@
 """The choice of one class's rule: a plateau of each family's surface, and the family by an inner leave-one-fold-out."""
 
 from collections.abc import Iterable, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steel import tables
-from steel.decide.families import FAMILIES, PLAIN, Column, Family, Grid
+from steel.decide import calibrate
+from steel.decide.evidence import AnyRule, at_level
+from steel.decide.expected import Calibration, Expectation, ExpectedRule
+from steel.decide.families import FAMILIES, PLAIN, CalibratedFamily, Family
+from steel.decide.grid import Column, Grid
 from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import apply_rule
 from steel.decide.table import Table
@@ -54,11 +58,9 @@ def choose(gains: NDArray[np.float64]) -> tuple[int, ...] | None:
     return tuple(int(i) for i in tied[np.argmin((offset**2).sum(1))])
 
 
-def gains_of(table: Table, k: int, rule: Rule) -> NDArray[np.float64]:
+def gains_of(table: Table, k: int, rule: AnyRule) -> NDArray[np.float64]:
     """What a rule adds to each image's Dice of showing nothing of class index k, (n,), -1..1."""
-    pred_px, overlap_px = apply_rule(rule, table, k)
-    true_px = table.true_px[:, k]
-    return dice(pred_px, true_px, overlap_px) - (true_px == 0)
+    return _gains(table, k, *apply_rule(rule, table, k))
 
 
 def is_sure(gains: NDArray[np.float64]) -> bool:
@@ -70,7 +72,7 @@ def is_sure(gains: NDArray[np.float64]) -> bool:
     return bool(gains.mean() > gains.std() / np.sqrt(len(gains)))
 
 
-def pays(table: Table, k: int, rule: Rule) -> bool:
+def pays(table: Table, k: int, rule: AnyRule) -> bool:
     """Whether a rule of class index k surely gains something over showing nothing, on the table's images."""
     return is_sure(gains_of(table, k, rule))
 
@@ -85,14 +87,19 @@ class ClassSearch:
 
     def __init__(self, table: Table, k: int, grid: Grid, names: Sequence[str] = tuple(FAMILIES)) -> None:
         self.k = k
-        self.families: dict[str, Family] = {n: tables.choose(FAMILIES, n, "families") for n in (PLAIN, *names)}
-        self._table, self._grid = table, grid
+        self.families: dict[str, Family | CalibratedFamily] = {
+            name: tables.choose(FAMILIES, name, "families") for name in (PLAIN, *names)
+        }
+        self._table, self._grid, self._evidence = table, grid, table.evidence(k)
         self._columns = {int(fold): Column.of(table, k, table.fold == fold) for fold in np.unique(table.fold)}
         self._sums: dict[tuple[str, int], NDArray[np.float64]] = {}
-        self._rules: dict[tuple[str, frozenset[int]], Rule] = {}
-        self._gains: dict[Rule, NDArray[np.float64]] = {}
+        self._calibrations: dict[frozenset[int], Calibration | None] = {}
+        self._rules: dict[tuple[str, frozenset[int]], AnyRule] = {}
+        self._gains: dict[AnyRule, NDArray[np.float64]] = {}
+        # 26 MB of all training images: of the last calibration alone.
+        self._expected = lru_cache(1)(lambda calibration: Expectation.of(calibration, self._evidence))
 
-    def adopt(self, folds: frozenset[int]) -> tuple[str, Rule]:
+    def adopt(self, folds: frozenset[int]) -> tuple[str, AnyRule]:
         """The family for some folds and its rule, by these folds alone.
 
         Each fold in turn is left out, and every family searched on the others. A family is adopted over the plain rule
@@ -100,42 +107,75 @@ class ClassSearch:
         With a single fold there is nothing to leave out: the rule is plain.
         """
         has_gate = any((self._columns[fold].gate != 1).any() for fold in folds)
-        rivals = [n for n, f in self.families.items() if n != PLAIN and (has_gate or not f.needs_gate)]
-        gains = {name: self._left_out(name, folds) for name in rivals if len(folds) > 1}
+        idle = {n for n, f in self.families.items() if isinstance(f, Family) and f.needs_gate and not has_gate}
+        rivals = [name for name in self.families if name != PLAIN and name not in idle]
+        gains = self._left_out(rivals, folds) if len(folds) > 1 else {}
         sure = [name for name in gains if is_sure(gains[name])]
         name = max(sure, key=lambda n: gains[n].mean(), default=PLAIN)
         rule = self.best(name, folds)
         return PLAIN if rule == NOTHING else name, rule
 
-    def best(self, name: str, folds: frozenset[int]) -> Rule:
+    def best(self, name: str, folds: frozenset[int]) -> AnyRule:
         """The best rule of a family on some folds (see `choose`), or NOTHING where that does not pay."""
         if (name, folds) not in self._rules:
-            # Sums are added up over the folds, never subtracted from those of all: no trace of the others is left.
-            total = reduce(np.add, (self._sum(name, fold) for fold in sorted(folds)))
-            rows = self._rows(folds)
-            point = choose(total / len(rows))
-            rule = NOTHING if point is None else self.families[name].rule(self._grid, point)
-            self._rules[name, folds] = rule if is_sure(self._gain(rule)[rows]) else NOTHING
+            rule = self._search(name, folds)
+            self._rules[name, folds] = rule if is_sure(self._gain(rule)[self._rows(folds)]) else NOTHING
         return self._rules[name, folds]
 
-    def _left_out(self, name: str, folds: frozenset[int]) -> NDArray[np.float64]:
-        """Gains of a family over the plain rule on every image of the folds, by rules from the others of these."""
-        gains = []
-        for fold in sorted(folds):
-            rule, plain = (self.best(which, folds - {fold}) for which in (name, PLAIN))
-            gains.append((self._gain(rule) - self._gain(plain))[self._rows({fold})])
-        return np.concatenate(gains)
+    def _search(self, name: str, folds: frozenset[int]) -> AnyRule:
+        """The rule at the best point of a family on some folds; NOTHING where no point gains, or nothing calibrates."""
+        family, order = self.families[name], sorted(folds)
+        # Sums are added up over the folds, never subtracted from those of all: no trace of the others is left.
+        if isinstance(family, Family):
+            point = self._choose([self._sum(name, family, fold) for fold in order], folds)
+            return NOTHING if point is None else family.rule(self._grid, point)
+        calibration = self._calibrate(folds)
+        if calibration is None:
+            return NOTHING
+        expected = {fold: self._expected(calibration).subset(self._table.fold == fold) for fold in order}
+        point = self._choose([family.sums(self._columns[f], expected[f], self._grid) for f in order], folds)
+        return NOTHING if point is None else family.rule(calibration, self._grid, point)
 
-    def _sum(self, name: str, fold: int) -> NDArray[np.float64]:
+    def _choose(self, sums: Sequence[NDArray[np.float64]], folds: frozenset[int]) -> tuple[int, ...] | None:
+        return choose(reduce(np.add, sums) / len(self._rows(folds)))
+
+    def _left_out(self, names: Sequence[str], folds: frozenset[int]) -> dict[str, NDArray[np.float64]]:
+        """Gains of families over the plain rule on every image of the folds, by rules from the others of these."""
+        gains: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
+        for fold in sorted(folds):
+            rows, others = self._rows({fold}), folds - {fold}
+            plain = self._gain(self.best(PLAIN, others))
+            for name in names:  # those that are calibrated come together: what is expected is known from the first
+                gains[name].append((self._gain(self.best(name, others)) - plain)[rows])
+        return {name: np.concatenate(parts) for name, parts in gains.items()}
+
+    def _sum(self, name: str, family: Family, fold: int) -> NDArray[np.float64]:
         if (name, fold) not in self._sums:
-            self._sums[name, fold] = self.families[name].sums(self._columns[fold], self._grid)
+            self._sums[name, fold] = family.sums(self._columns[fold], self._grid)
         return self._sums[name, fold]
 
-    def _gain(self, rule: Rule) -> NDArray[np.float64]:
+    def _calibrate(self, folds: frozenset[int]) -> Calibration | None:
+        if folds not in self._calibrations:
+            rows = self._rows(folds)
+            found = self._table.evidence(self.k, rows=rows), self._table.true_px[rows, self.k]
+            self._calibrations[folds] = calibrate.fit(*found, self._table.overlaps(self.k, rows=rows))
+        return self._calibrations[folds]
+
+    def _gain(self, rule: AnyRule) -> NDArray[np.float64]:
         """`gains_of` the rule on all images of the table, (n,)."""
         if rule not in self._gains:
-            self._gains[rule] = gains_of(self._table, self.k, rule)
+            if isinstance(rule, ExpectedRule):
+                level = rule.level_by(self._expected(rule.calibration), self._evidence)
+                shown = self._evidence.area_at(level), at_level(self._table.overlaps(self.k), level)
+                self._gains[rule] = _gains(self._table, self.k, *shown)
+            else:
+                self._gains[rule] = gains_of(self._table, self.k, rule)
         return self._gains[rule]
 
     def _rows(self, folds: Iterable[int]) -> NDArray[np.intp]:
         return np.flatnonzero(np.isin(self._table.fold, list(folds)))
+
+
+def _gains(table: Table, k: int, pred_px: NDArray[np.int32], overlap_px: NDArray[np.int32]) -> NDArray[np.float64]:
+    true_px = table.true_px[:, k]
+    return dice(pred_px, true_px, overlap_px) - (true_px == 0)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +12,29 @@ from steel.competition import CLASSES, N_CLASSES, USUAL_MIN_AREA_PX
 from steel.decide.components import COMPONENT_LEVELS, without_small
 from steel.decide.ensemble import largest_class
 from steel.decide.evidence import N_LEVELS, AnyRule, Evidence, at_level
+from steel.decide.expected import Calibration, ExpectedRule
 from steel.decide.rule import Rule
 from steel.decide.table import Table
 from steel.errors import UserError
+
+K = TypeVar("K", Rule, ExpectedRule, Calibration)
 
 
 @dataclass(frozen=True)
 class Rules:
     """One rule per class, in the order of the classes."""
 
-    classes: tuple[Rule, ...]
+    classes: tuple[AnyRule, ...]
 
     def __post_init__(self) -> None:
         """Refuse another number of classes."""
         if len(self.classes) != N_CLASSES:
             raise UserError(f"rules: {len(self.classes)} classes, allowed: {N_CLASSES}")
 
-    def to_json(self) -> dict[str, dict[str, float]]:
+    def to_json(self) -> dict[str, dict[str, Any]]:
         """Plain values for JSON: class "1".."4" to its rule's fields."""
-        return {str(c): asdict(rule) for c, rule in zip(CLASSES, self.classes, strict=True)}
+        rules: tuple[Any, ...] = self.classes  # dataclasses, whatever their kind
+        return {str(c): asdict(rule) for c, rule in zip(CLASSES, rules, strict=True)}
 
     @staticmethod
     def from_json(data: object, where: str = "rules") -> "Rules":
@@ -89,14 +94,25 @@ def apply_to_map(
     return masks
 
 
-def _read_rule(data: object, where: str) -> Rule:
-    """A rule from plain values; files written before a field came lack it: it is off."""
-    known = {f.name: f.default is MISSING for f in fields(Rule)}
+def _read_rule(data: object, where: str) -> AnyRule:
+    """A rule from plain values: with a calibration it is one by expected score."""
+    if not isinstance(data, Mapping) or "calibration" not in data:
+        return _read(Rule, data, where)
+    found = data["calibration"]
+    if isinstance(found, Mapping) and isinstance(found.get("pixel"), list):  # JSON knows no tuple
+        found = {**found, "pixel": tuple(found["pixel"])}
+    calibration = _read(Calibration, found, f"{where}: calibration")
+    return _read(ExpectedRule, {**data, "calibration": calibration}, where)
+
+
+def _read(kind: type[K], data: object, where: str) -> K:
+    """A rule or calibration from plain values; files written before a field came lack it: it is off."""
+    known = {f.name: f.default is MISSING for f in fields(kind)}
     needed = {name for name, is_needed in known.items() if is_needed}
     if not isinstance(data, Mapping) or not needed <= set(data) <= set(known):
         got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
         raise UserError(f"{where}: fields {got}, allowed: {list(known)}, of which the first {len(needed)} are needed")
     try:
-        return Rule(**data)
+        return kind(**data)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None

@@ -12,7 +12,8 @@ from steel.decide.blends import Ensemble, search_votes, vote_equally
 from steel.decide.bootstrap import interval, resample
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend
-from steel.decide.families import FAMILIES, PLAIN, Grid, default_grid
+from steel.decide.families import FAMILIES, PLAIN
+from steel.decide.grid import Grid, default_grid
 from steel.decide.rules import Rules, fixed_rules
 from steel.decide.search import apply_rotated, in_sample, lofo
 from steel.decide.table import Table

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from steel.competition import N_CLASSES
 from steel.decide.adopt import ClassSearch
-from steel.decide.families import FAMILIES, Grid
-from steel.decide.rule import Rule
+from steel.decide.evidence import AnyRule
+from steel.decide.families import FAMILIES
+from steel.decide.grid import Grid
 from steel.decide.rules import Rules, apply_to_table
 from steel.decide.table import Table
 from steel.errors import UserError
@@ -99,7 +100,7 @@ def _rotate(
     table: Table, grid: Grid, families: Sequence[str], rotations: dict[int, frozenset[int]]
 ) -> tuple[dict[int, Rules], dict[int, tuple[str, ...]]]:
     """Rules, and the families of their classes, for each rotation: a name and the folds that choose."""
-    found: dict[int, list[tuple[str, Rule]]] = {name: [] for name in rotations}
+    found: dict[int, list[tuple[str, AnyRule]]] = {name: [] for name in rotations}
     for k in range(N_CLASSES):  # class after class: the sums of one take up to 200 MB
         one = ClassSearch(table, k, grid, families)
         for name, folds in rotations.items():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from steel.competition import CLASSES, N_CLASSES
 from steel.decide.adopt import choose, is_sure, smooth
 from steel.decide.ensemble import TRANSFORMS, Blend
-from steel.decide.families import Grid, sums_of
+from steel.decide.grid import Grid, sums_of
 from steel.decide.sample import Bag, Part, Sample, Shown
 from steel.errors import UserError
 from steel.progress import track

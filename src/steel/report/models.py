@@ -14,7 +14,8 @@ from steel.decide import run
 from steel.decide.combine import Outputs
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend, mean_gate
-from steel.decide.families import PLAIN, default_grid
+from steel.decide.families import PLAIN
+from steel.decide.grid import default_grid
 from steel.decide.held_out import class_probs, map_strips
 from steel.decide.measure import measure
 from steel.decide.rules import apply_to_table
