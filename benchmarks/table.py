@@ -6,7 +6,7 @@ Writes synthetic stores and masks into a temporary folder (some 6 GB at full siz
 stage `decide` does, and prints what reading and averaging alone take, what the table takes beyond, and the memory.
 The maps are those of `store.py`: smooth, faint nearly everywhere, with blobs in a third of the classes. Few are drawn
 and the files of the stores are links to them, so reading comes from memory: what a disk adds is not in the figures.
-With --search, the whole stage `decide` is timed as well, with the models' votes searched. Strips that repeat make
+With --search, the whole stage `decide` is timed instead, with the models' votes searched. Strips that repeat make
 every gain look sure, so that each rotation adopts votes of its own: the most tables that there can be.
 """
 
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--n_images", type=int, default=500, help=f"{N_TRAIN} is the train set")
     parser.add_argument("--models", type=int, default=3, help="segmenters")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--search", action="store_true", help="time the whole stage too, with searched votes")
+    parser.add_argument("--search", action="store_true", help="time the whole stage instead, with searched votes")
     args = parser.parse_args()
     models = {f"net{m}": ModelConfig() for m in range(args.models)} | {"gate": ModelConfig(kind="classifier")}
     solution = Solution(
@@ -146,9 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_run(Paths(solution), args.n_images, np.random.default_rng(0))
-        time_table(Paths(solution))
-        if args.search:
-            time_stage(Paths(solution))
+        (time_stage if args.search else time_table)(Paths(solution))
         os.chdir(here)
 
 

@@ -12,6 +12,7 @@ import zarr
 
 from steel.config import Solution
 from steel.data.cache import open_strips
+from steel.data.folds import fold_of
 from steel.decide import run
 from steel.decide.blends import Ensemble, search_votes, vote_equally
 from steel.decide.decision import Decision
@@ -104,10 +105,37 @@ def _lofo_mean(table: Table) -> float:
     return score(found.pred_px, table.true_px, found.overlap_px).mean
 
 
+def test_a_poisoned_fold_changes_nothing_that_is_chosen_for_it(paths: Paths) -> None:
+    """Garbage in the maps, gates and masks of fold 0: its votes, calibrations, families and rules stay the same."""
+    run.make(paths, FOLDS)
+    honest = Decision.load(paths.decide / run.RULES)
+    rng = np.random.default_rng(4)
+    for name in ("fpn", "blind"):
+        maps = zarr.open_array(str(paths.oof(name, 0) / "maps.zarr"), mode="r+")
+        for place in range(maps.shape[0]):
+            maps[place] = np.repeat(rng.integers(0, 256, (4, 256, 16), np.uint8), 100, axis=2)
+    for name in paths.solution.models:
+        values = dict(np.load(paths.oof(name, 0) / "values.npz"))
+        poison = {key: rng.random(values[key].shape) for key in ("sums", "gate") if not np.isnan(values[key]).all()}
+        np.savez(paths.oof(name, 0) / "values.npz", **{**values, **poison})
+    masks = np.load(paths.cache / "train_masks.npy", mmap_mode="r+")
+    held_out = fold_of(paths.folds, open_strips(paths.cache, "train").image_ids) == 0
+    for row in np.flatnonzero(held_out):
+        masks[row] = np.repeat(1 << rng.integers(0, 4, (256, 16)).astype(np.uint8), 100, axis=1)
+    masks.flush()
+    run.make(paths, FOLDS)
+    poisoned = Decision.load(paths.decide / run.RULES)
+    for way in ("lofo", "plain"):
+        before, after = getattr(honest, way), getattr(poisoned, way)
+        assert after[0] == before[0]
+        assert after[1] != before[1]  # the poison does work
+    assert poisoned.blend_of(0) == honest.blend_of(0)
+
+
 def test_equal_votes_write_no_more_than_is_needed(paths: Paths) -> None:
     run.make(paths, FOLDS)
     equal = Paths(replace(paths.solution, decide=replace(paths.solution.decide, ensemble="equal")))
-    assert {path.name for path in run.make(equal, FOLDS)} == {run.TABLE, run.RULES, run.SOLUTION}
+    assert {path.name for path in run.make(equal, FOLDS)} == {run.TABLE, run.RULES, run.SURFACES, run.SOLUTION}
     assert not (paths.decide / run.VOTES).exists() and not (paths.decide / run.SHIPS).exists()
 
 

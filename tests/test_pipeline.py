@@ -52,8 +52,9 @@ def test_every_output_stands() -> None:
         training = ["config.json", "weights.safetensors", "log.jsonl", "env.json", "stage.json", "events"]
         expected += [f"runs/tiny/{name}/fold{fold}/{file}" for file in (*training, "oof/values.npz")]
     expected += [f"runs/tiny/fpn/fold{fold}/oof/maps.zarr" for fold in FOLDS]
-    expected += [f"runs/tiny/decide/{file}" for file in ("table.npy", "rules.json", "solution.json")]
-    expected += [f"runs/tiny/report/{file}" for file in ("cv.json", "cv.md", "curves.png", "best.png", "worst.png")]
+    expected += [f"runs/tiny/decide/{file}" for file in ("table.npy", "rules.json", "surfaces.npz", "solution.json")]
+    pictures = ("curves.png", "surfaces.png", "best.png", "worst.png")
+    expected += [f"runs/tiny/report/{file}" for file in ("cv.json", "cv.md", *pictures)]
     expected += ["submissions/tiny/submission.csv", "submissions/tiny/manifest.json"]
     assert [path for path in expected if not Path(path).exists()] == []
     left = [

@@ -109,7 +109,7 @@ class ClassSearch:
         has_gate = any((self._columns[fold].gate != 1).any() for fold in folds)
         idle = {n for n, f in self.families.items() if isinstance(f, Family) and f.needs_gate and not has_gate}
         rivals = [name for name in self.families if name != PLAIN and name not in idle]
-        gains = self._left_out(rivals, folds) if len(folds) > 1 else {}
+        gains = self._left_out(rivals, folds) if rivals and len(folds) > 1 else {}
         sure = [name for name in gains if is_sure(gains[name])]
         name = max(sure, key=lambda n: gains[n].mean(), default=PLAIN)
         rule = self.best(name, folds)

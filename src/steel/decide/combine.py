@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +27,7 @@ class Outputs:
         """The ensemble's map (4, 256, 1600) uint8 and its tail (4,) float64, see `Table.tail_px`."""
         classes = enumerate(zip(blend.kinds, blend.counts, strict=True))
         prob = np.stack([self._plane(k, kind, counts) for k, (kind, counts) in classes])
-        in_map = prob.reshape(len(prob), -1).sum(1, dtype=np.int64) / 255
+        in_map = np.array([cv2.sumElems(plane)[0] for plane in prob]) / 255  # whole numbers: exact in float64
         votes = np.array(blend.counts, np.float64).T  # (m, 4)
         return prob, np.maximum((votes * self.sums).sum(0) / votes.sum(0) - in_map, 0.0)
 

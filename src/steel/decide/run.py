@@ -16,12 +16,14 @@ from steel.decide.families import FAMILIES, PLAIN
 from steel.decide.grid import Grid, default_grid
 from steel.decide.rules import Rules, fixed_rules
 from steel.decide.search import apply_rotated, in_sample, lofo
+from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
 from steel.metrics import dice
 from steel.paths import Paths
 from steel.stage import Spec, recorded
 
 TABLE, SHIPS, RULES, VOTES, SOLUTION = "table.npy", "ships.npy", "rules.json", "votes.json", "solution.json"
+SURFACES = "surfaces.npz"
 CODE = ("decide", "infer/store", "data/cache", "data/folds", "metrics", "competition")
 
 
@@ -52,7 +54,7 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
         plain=_rotate(ensemble, grid, (PLAIN,)),
         blends={fold: blend for fold, blend in ensemble.rotations.items() if blend != ensemble.ships},
     )
-    written = {TABLE: ensemble.honest.save, RULES: decision.save}
+    written = {TABLE: ensemble.honest.save, RULES: decision.save, SURFACES: Surfaces.of(ships, grid).save}
     if ensemble.honest is not ships:
         written[SHIPS] = ships.save
     if ensemble.evidence:

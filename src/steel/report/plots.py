@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from steel import files
-from steel.competition import CLASSES, N_CLASSES
+from steel.competition import CLASSES, N_CLASSES, N_PIXELS
 from steel.data.cache import Strips, open_strips
+from steel.decide import run
 from steel.decide.decision import Decision
 from steel.decide.held_out import outputs_of
 from steel.decide.rules import apply_to_map
+from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
 from steel.infer.store import open_store
 from steel.metrics import dice
@@ -30,7 +32,10 @@ N_SHOWN = 6  # strips in a gallery
 
 def write(paths: Paths, table: Table, decision: Decision, outcome: Outcome) -> list[Path]:
     """Write all pictures; their paths."""
-    written = [_save(paths.report / "curves.png", curves(paths, decision))]
+    written = [
+        _save(paths.report / "curves.png", curves(paths, decision)),
+        _save(paths.report / "surfaces.png", surfaces(Surfaces.load(paths.decide / run.SURFACES))),
+    ]
     positive = dice(outcome.pred_px, table.true_px, outcome.overlap_px)
     positive[table.true_px == 0] = np.nan
     for name, sign in (("worst", 1), ("best", -1)):
@@ -59,6 +64,33 @@ def curves(paths: Paths, decision: Decision) -> Figure:
         left.set(title=f"{name}: training loss", xlabel="epoch", ylabel="loss")
         right.set(title=f"{name}: held out, at threshold 0.5", xlabel="epoch", ylabel=what, ylim=(0, 1))
         left.legend()
+    return figure
+
+
+def surfaces(found: Surfaces) -> Figure:
+    """Mean Dice of each class over threshold and minimum area, at the gate of the chosen rule, which is marked."""
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    n_area = len(found.areas_px)
+    ticks = np.linspace(0, n_area - 1, min(9, n_area)).round().astype(int)
+    names = ["any" if px == 0 else "never" if px > N_PIXELS else str(px) for px in found.areas_px[ticks]]
+    for k, axes in enumerate(figure.subplots(2, 2).flat):
+        scores = found.score[k]
+        low = max(
+            float(scores.min()), 2 * float(scores[:, -1].min()) - float(scores.max())
+        )  # as far below nothing shown
+        edges = (-0.5, n_area - 0.5, 0.5, 255.5)
+        image = axes.imshow(scores, aspect="auto", origin="lower", extent=edges, vmin=low, cmap="viridis")
+        figure.colorbar(image, ax=axes, label="mean Dice", extend="min")
+        t, a = found.chosen[k]
+        what = "no rule gains over showing nothing"
+        if t >= 0:
+            axes.plot(a, found.thresholds[t], marker="o", mfc="none", mec="white", ms=12, mew=2.5)
+            axes.plot(a, found.thresholds[t], marker="o", mfc="none", mec="black", ms=14, mew=1)
+            area_px = int(found.areas_px[a])
+            what = f"chosen: {found.thresholds[t] / 255:.3f}, {area_px} px, mean Dice {scores[t, a]:.4f}"
+        axes.set_xticks(ticks, names)
+        axes.set(title=f"class {k + 1}, gate {found.min_gate[k]:.3f}; {what}", xlabel="minimum area, px")
+        axes.set(ylabel="pixel threshold, of 255")
     return figure
 
 
