@@ -82,12 +82,12 @@ def surfaces(found: Surfaces) -> Figure:
         image = axes.imshow(scores, aspect="auto", origin="lower", extent=edges, vmin=low, cmap="viridis")
         figure.colorbar(image, ax=axes, label="mean Dice", extend="min")
         t, a = found.chosen[k]
-        what = "no rule gains over showing nothing"
+        what = "no plain rule gains over showing nothing"
         if t >= 0:
             axes.plot(a, found.thresholds[t], marker="o", mfc="none", mec="white", ms=12, mew=2.5)
             axes.plot(a, found.thresholds[t], marker="o", mfc="none", mec="black", ms=14, mew=1)
             area_px = int(found.areas_px[a])
-            what = f"chosen: {found.thresholds[t] / 255:.3f}, {area_px} px, mean Dice {scores[t, a]:.4f}"
+            what = f"plain rule: {found.thresholds[t] / 255:.3f}, {area_px} px: {scores[t, a]:.4f}"
         axes.set_xticks(ticks, names)
         axes.set(title=f"class {k + 1}, gate {found.min_gate[k]:.3f}; {what}", xlabel="minimum area, px")
         axes.set(ylabel="pixel threshold, of 255")
