@@ -74,7 +74,7 @@ TR3 = "raw/train_images/tr3.jpg: "
 IN_ROW_3 = "raw/train.csv, line 3, image tr1.jpg, class 3: RLE "
 RANGE = "expected a whole number from 1 to 409600"
 OF_THE_DATA: dict[str, tuple[Callable[[], None], str]] = {
-    "no train.csv": (no("train.csv"), "raw lacks train.csv: get the data with `kaggle competitions download"),
+    "no train.csv": (no("train.csv"), "raw lacks train.csv: get the data with `steel download"),
     "no train_images": (no("train_images"), "raw lacks train_images: get the data"),
     "no test_images": (no("test_images"), "raw lacks test_images: get the data"),
     "no sample": (no("sample_submission.csv"), "raw lacks sample_submission.csv: get the data"),

@@ -17,6 +17,8 @@ from steel.stages import STAGES
 YAML = "name: x\ndata: {name: x, synth: {n_train: 400}}\nmodels: {unet: {}}\nmachine: {workers: 1}\n"
 STEEL = f"{shlex.quote(sys.executable)} -m steel"
 
+KNOWN = f"{', '.join(STAGES)}, score, show, compare, submission"
+
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -50,8 +52,19 @@ def test_the_overview_lists_the_stages_in_order(capsys: pytest.CaptureFixture[st
     main(["--help"])
     text = capsys.readouterr().out
     names = re.findall(r"^  (\w+) +[A-Z].*\.$", text, re.M)
-    assert names == [*STAGES, "score", "show", "compare"]
-    assert names[:9] == ["synth", "prepare", "folds", "train", "oof", "decide", "report", "predict", "submit"]
+    assert names == [*STAGES, "score", "show", "compare", "submission"]
+    assert names[:10] == [
+        "download",
+        "synth",
+        "prepare",
+        "folds",
+        "train",
+        "oof",
+        "decide",
+        "report",
+        "predict",
+        "submit",
+    ]
     assert max(map(len, text.splitlines())) <= 120
     main([])
     assert capsys.readouterr().out == text
@@ -85,8 +98,11 @@ print(heavy, time.perf_counter() - start)
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["trian"], f"unknown stage 'trian'; allowed: {', '.join(STAGES)}, score, show, compare"),
-        (["--frobnicate"], f"unknown stage '--frobnicate'; allowed: {', '.join(STAGES)}, score, show, compare"),
+        (["trian"], f"unknown stage 'trian'; allowed: {', '.join(STAGES)}, score, show, compare, submission"),
+        (
+            ["--frobnicate"],
+            f"unknown stage '--frobnicate'; allowed: {', '.join(STAGES)}, score, show, compare, submission",
+        ),
         (["train"], "CONFIG is missing: it comes first, as in `steel train configs/demo.yaml`"),
         (["train", "y.yaml"], "no config file y.yaml"),
         (["train", "x.yaml", "--split.n_folds", "1"], "split.n_folds: 1 is out of range; allowed: 2..20"),
@@ -104,7 +120,7 @@ def test_a_fault_is_one_line_and_code_2(args: list[str], message: str, capsys: p
 def test_the_same_as_a_program() -> None:
     run = steel("trian")
     assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr.startswith("steel: unknown stage 'trian'; allowed: synth, ")
+    assert run.stderr.startswith("steel: unknown stage 'trian'; allowed: download, synth, ")
     assert run.stderr.count("\n") == 1
     assert steel("train", "x.yaml", "--help").returncode == 0
 

@@ -257,7 +257,7 @@ def test_run_all_stops_at_the_first_fault(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stdout == "synth: nothing to do, x reads real data from data/severstal/raw\nprepare: missing\n"
-    assert "kaggle competitions download" in tiny.one_line(done.stderr)
+    assert "get the data with `steel download CONFIG`" in tiny.one_line(done.stderr)
 
 
 def test_two_trainings_at_once_give_the_same_weights(copied: Path) -> None:

@@ -127,8 +127,38 @@ def _compare(args: list[str]) -> None:
     print(format_comparison(compare(found.A, found.B, found.rules.split(","))))
 
 
+def _submission(args: list[str]) -> None:
+    parser = _Parser("steel submission", description="Look at submission files, in both forms.", allow_abbrev=False)
+    tools = parser.add_subparsers(dest="what", metavar="check|diff", required=True)
+    about = "Say whether a submission is valid and complete, and what it shows."
+    check = tools.add_parser("check", help=about, description=about, allow_abbrev=False)
+    check.add_argument("file", metavar="FILE", type=Path)
+    listed = "strips that it must have: sample_submission.csv or another list, or a folder [those that it names]"
+    check.add_argument("--images", metavar="LIST.csv|DIR", type=Path, help=listed)
+    about = "Say where two submissions of the same strips differ, and how much."
+    diff = tools.add_parser("diff", help=about, description=about, allow_abbrev=False)
+    for letter in "AB":
+        diff.add_argument(letter, type=Path, help="submission file")
+    diff.add_argument("--images", metavar="DIR", type=Path, help="folder of the strips, to draw those that differ most")
+    diff.add_argument("--out", metavar="FILE.png", type=Path, help="the drawing: A above, B below")
+    found = parser.parse_args(args)
+    from steel.kaggle.check import open_submission, summary
+
+    if found.what == "check":
+        print(summary(open_submission(found.file, found.images)))
+        return
+    if (found.images is None) != (found.out is None):
+        raise UserError("--images DIR and --out FILE.png go together")
+    from steel.kaggle import diff as room
+
+    difference = room.diff(open_submission(found.A), open_submission(found.B))
+    print(room.format_difference(difference))
+    if found.out:
+        room.write_gallery(difference, found.images, found.out)
+
+
 # Commands beside the stages.
-BESIDE = {"score": _score, "show": _show, "compare": _compare}
+BESIDE = {"score": _score, "show": _show, "compare": _compare, "submission": _submission}
 
 
 def overview() -> str:
@@ -136,10 +166,11 @@ def overview() -> str:
     from steel.stages import STAGES
 
     lines = [ABOUT, "", "usage: steel STAGE CONFIG [--key value ...]      CONFIG: a YAML such as configs/demo.yaml", ""]
-    lines += [f"  {name:<9}{(stage.__doc__ or '').strip()}" for name, stage in STAGES.items()]
-    lines += ["  score    Score a submission file against a label file (no CONFIG)."]
-    lines += ["  show     Draw something to look at: `steel show augment CONFIG`."]
-    lines += ["  compare  Say which of two finished runs is better: `steel compare A B`.", ""]
+    lines += [f"  {name:<11}{(stage.__doc__ or '').strip()}" for name, stage in STAGES.items()]
+    lines += ["  score      Score a submission file against a label file (no CONFIG)."]
+    lines += ["  show       Draw something to look at: `steel show augment CONFIG`."]
+    lines += ["  compare    Say which of two finished runs is better: `steel compare A B`."]
+    lines += ["  submission Check a submission file, or compare two: `steel submission check FILE`.", ""]
     lines += ["`steel STAGE --help` lists the options; `steel --version` says which version this is."]
     return "\n".join(lines)
 

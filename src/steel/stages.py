@@ -37,6 +37,14 @@ class Context:
         return [self.options.model] if self.options.model else list(self.solution.models)
 
 
+def download(c: Context) -> None:
+    """Fetch the competition's files from Kaggle, once; a broken download continues."""
+    from steel.kaggle import download as room
+
+    room.check(c.paths)
+    stage.ensure(room.spec(c.paths), lambda: room.make(c.paths), c.options.force)
+
+
 def synth(c: Context) -> None:
     """Write a synthetic data set, if the solution asks for one."""
     from steel.data import synth_stage
@@ -192,11 +200,12 @@ def _all_specs(c: Context) -> list[stage.Spec]:
     from steel import specs
     from steel.data import prepare, split, synth_stage
     from steel.decide import run
-    from steel.kaggle import submit
+    from steel.kaggle import download, submit
     from steel.report import cv
 
     p, pairs = c.paths, [(name, k) for name in c.models for k in c.folds]
     return [
+        *([download.spec(p)] if download.concerns(p) else []),
         *([synth_stage.spec(p)] if c.solution.data.synth else []),
         prepare.spec(p),
         split.spec(p),
@@ -210,11 +219,11 @@ def _all_specs(c: Context) -> list[stage.Spec]:
 
 
 STAGES: dict[str, Callable[[Context], None]] = {
-    f.__name__: f for f in (synth, prepare, folds, train, oof, decide, report, predict, submit, status)
+    f.__name__: f for f in (download, synth, prepare, folds, train, oof, decide, report, predict, submit, status)
 }
 
 
 def check_known(name: str) -> None:
     """Refuse a name that is no stage."""
     if name not in STAGES:
-        raise UserError(f"unknown stage {name!r}; allowed: {', '.join(STAGES)}, score, show, compare")
+        raise UserError(f"unknown stage {name!r}; allowed: {', '.join(STAGES)}, score, show, compare, submission")

@@ -72,8 +72,8 @@ def _check_layout(solution: Solution, raw: Path) -> None:
     if solution.data.synth:
         raise UserError(f"{raw} lacks {shorten(missing, 4)}: run `steel synth CONFIG` first")
     raise UserError(
-        f"{raw} lacks {shorten(missing, 4)}: get the data with `kaggle competitions download -c "
-        f"severstal-steel-defect-detection`, unzip it there, or point --data.raw at the folder that holds it"
+        f"{raw} lacks {shorten(missing, 4)}: get the data with `steel download CONFIG`, or point --data.raw at the "
+        "folder that holds it"
     )
 
 

@@ -32,12 +32,12 @@ def score_files(truth: Path, submission: Path, images: Path | None) -> metrics.S
         check_known(submission, predicted.rows, image_ids)
     if not image_ids:
         raise UserError(f"{submission}: no rows: expected at least one image")
-    _check_complete(submission, predicted, image_ids)
+    check_complete(submission, predicted, image_ids)
     if images is None:
         _check_labelled(truth, submission, image_ids)
     labels = read_labels(truth, None)
     masks = {(i, k): text for i, k, text in zip(labels.image_id, labels.class_id, labels.rle, strict=True)}
-    return metrics.score(*_counts(image_ids, _by_pair(predicted.rows), masks))
+    return metrics.score(*count_pixels(image_ids, by_pair(predicted.rows), masks))
 
 
 def format_score(score: metrics.Score) -> str:
@@ -55,7 +55,7 @@ def format_score(score: metrics.Score) -> str:
     return "\n".join(lines)
 
 
-def _check_complete(path: Path, file: MaskFile, image_ids: list[str]) -> None:
+def check_complete(path: Path, file: MaskFile, image_ids: list[str]) -> None:
     """Raise UserError if an image lacks rows: any in today's form, one of its four in that of 2019."""
     if file.per_class:
         given = {f"{row.image_id}_{row.class_id}" for row in file.rows}
@@ -77,11 +77,11 @@ def _check_labelled(truth: Path, submission: Path, image_ids: list[str]) -> None
         )
 
 
-def _by_pair(rows: list[MaskRow]) -> dict[tuple[str, int], str]:
+def by_pair(rows: list[MaskRow]) -> dict[tuple[str, int], str]:
     return {(row.image_id, row.class_id): row.rle for row in rows if row.rle}
 
 
-def _counts(
+def count_pixels(
     image_ids: list[str], predicted: Mapping[tuple[str, int], str], true: Mapping[tuple[str, int], str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Px predicted, true and in both, each (n, 4) int64; only masks that can overlap are decoded."""

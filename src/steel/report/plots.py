@@ -108,14 +108,14 @@ def gallery(paths: Paths, table: Table, decision: Decision, rows: Sequence[int],
     """
     strips = open_strips(paths.cache, "train")
     row_of = {image_id: row for row, image_id in enumerate(strips.image_ids)}
-    parts = [_caption("truth above, prediction below", legend=True)]
+    parts = [caption("truth above, prediction below", legend=True)]
     what = "fold" if len(decision.folds) > 1 else "part"
     for i in rows:
         image_id, fold = str(table.image_ids[i]), int(table.fold[i])
         per_class = ", ".join(
             f"class {c} Dice {v:.3f}" for c, v in zip(CLASSES, values[i], strict=True) if not np.isnan(v)
         )
-        parts.append(_caption(f"{image_id}  {what} {fold}  {per_class}"))
+        parts.append(caption(f"{image_id}  {what} {fold}  {per_class}"))
         row = row_of[image_id]
         parts.append(compare(strips.images[row], _true_masks(strips, row), _predicted(paths, table, decision, i)))
     return np.concatenate(parts)
@@ -138,7 +138,7 @@ def _true_masks(strips: Strips, row: int) -> NDArray[np.bool_]:
     return np.stack([(bits >> k) & 1 for k in range(N_CLASSES)]).astype(bool)
 
 
-def _caption(text: str, legend: bool = False) -> NDArray[np.uint8]:
+def caption(text: str, legend: bool = False) -> NDArray[np.uint8]:
     band = np.full((36, 1600, 3), 255, np.uint8)
     font: dict[str, Any] = {
         "fontFace": cv2.FONT_HERSHEY_SIMPLEX,
