@@ -72,3 +72,16 @@ def copied(finished: Path, tmp_path: Path) -> Iterator[Path]:
     tiny.copy(finished, tmp_path)
     with tiny.within(tmp_path):
         yield tmp_path
+
+
+@pytest.fixture(scope="session")
+def bundled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished run with its Kaggle kernel, made by the user `me`; harm only copies of it."""
+    import tiny
+
+    from steel.__main__ import main
+
+    folder = tiny.copy(finished, tmp_path_factory.mktemp("bundled"))
+    with tiny.within(folder):
+        main(["kernel", "bundle", tiny.CONFIG, "--owner", "me"])
+    return folder

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -54,3 +55,14 @@ def test_the_submission_is_complete_and_good(demo: tuple[Path, str]) -> None:
     print(f"\nthe demo's test strips:\n{format_score(score)}")
     assert score.n_images == len(images) == 40
     assert score.mean > 1 - sum(score.n_positive) / (4 * score.n_images)  # what an empty submission scores
+
+
+def test_its_kernel_passes_the_dry_run(demo: tuple[Path, str]) -> None:
+    """The whole kernel on 40 strips in a clean environment: the bytes of the submission."""
+    for command in (["bundle", "--owner", "me"], ["test"]):
+        config = str(tiny.ROOT / "configs/demo.yaml")
+        line = [sys.executable, "-m", "steel", "kernel", command[0], config, *command[1:]]
+        done = subprocess.run(line, cwd=demo[0], capture_output=True, text=True, check=False)
+        print(f"\n{done.stdout}")
+        assert done.returncode == 0, done.stderr
+    assert json.loads((demo[0] / "kernels/demo/dry_run.json").read_text())["rows"] == 160

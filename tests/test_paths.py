@@ -18,6 +18,7 @@ def test_where_everything_lies() -> None:
     assert PATHS.decide == Path("runs/gold/decide")
     assert PATHS.report == Path("runs/gold/report")
     assert PATHS.submission == Path("submissions/gold")
+    assert PATHS.kernel == Path("kernels/gold")
 
 
 def test_a_raw_folder_of_ones_own() -> None:
@@ -27,7 +28,7 @@ def test_a_raw_folder_of_ones_own() -> None:
 
 def test_no_two_stages_record_in_one_folder() -> None:
     folders = [PATHS.data, PATHS.cache, PATHS.folds_record, PATHS.fold("unet", 0), PATHS.fold("unet", 1)]
-    folders += [PATHS.oof("unet", 0), PATHS.test("unet"), PATHS.decide, PATHS.report, PATHS.submission]
+    folders += [PATHS.oof("unet", 0), PATHS.test("unet"), PATHS.decide, PATHS.report, PATHS.submission, PATHS.kernel]
     assert len(set(folders)) == len(folders)
 
 

@@ -17,7 +17,7 @@ from steel import rle
 from steel.__main__ import main
 from steel.data.cache import AREAS, open_strips
 from steel.decide.table import Table
-from steel.infer.predict import Predictor, quantise
+from steel.infer.predictor import Predictor, quantise
 from steel.infer.store import open_store
 from steel.paths import Paths
 

@@ -17,7 +17,7 @@ from steel import specs
 from steel.data.cache import open_strips
 from steel.errors import UserError
 from steel.infer import predict
-from steel.infer.predict import Predictor, quantise
+from steel.infer.predictor import Predictor, quantise
 from steel.infer.store import DONE, MAPS, VALUES, open_store
 from steel.infer.tta import VIEWS
 from steel.nets.build import Net, Outputs, build

@@ -157,8 +157,37 @@ def _submission(args: list[str]) -> None:
         room.write_gallery(difference, found.images, found.out)
 
 
+def _kernel(args: list[str]) -> None:
+    parser = _Parser("steel kernel", description="A finished solution as a Kaggle kernel.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="what", required=True, metavar="bundle|test")
+    about = {
+        "bundle": "Write kernels/SOLUTION/: the kernel, its dataset, their metadata. Nothing leaves the machine.",
+        "test": "Run the bundle here as Kaggle would, and compare its submission with the local one, byte by byte.",
+    }
+    both = {name: commands.add_parser(name, description=text, allow_abbrev=False) for name, text in about.items()}
+    for one in both.values():
+        one.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
+    both["bundle"].add_argument("--owner", metavar="NAME", help="Kaggle user [that of the Kaggle token]")
+    about_images = "strips to run on, and to predict here for comparison [the test set and its submission]"
+    both["test"].add_argument("--images", type=Path, metavar="DIR", help=about_images)
+    found, overrides = parser.parse_known_args(args)
+    from steel.cli import parse
+    from steel.paths import Paths
+
+    solution, options = parse(f"kernel {found.what}", "", [found.config, *overrides])
+    folds = options.folds or solution.folds
+    if found.what == "bundle":
+        from steel.kaggle import bundle
+
+        bundle.run(Paths(solution), folds, found.owner, options.force)
+    else:
+        from steel.kaggle import dryrun
+
+        dryrun.run(Paths(solution), folds, found.images)
+
+
 # Commands beside the stages.
-BESIDE = {"score": _score, "show": _show, "compare": _compare, "submission": _submission}
+BESIDE = {"score": _score, "show": _show, "compare": _compare, "submission": _submission, "kernel": _kernel}
 
 
 def overview() -> str:
@@ -170,7 +199,8 @@ def overview() -> str:
     lines += ["  score      Score a submission file against a label file (no CONFIG)."]
     lines += ["  show       Draw something to look at: `steel show augment CONFIG`."]
     lines += ["  compare    Say which of two finished runs is better: `steel compare A B`."]
-    lines += ["  submission Check a submission file, or compare two: `steel submission check FILE`.", ""]
+    lines += ["  submission Check a submission file, or compare two: `steel submission check FILE`."]
+    lines += ["  kernel     Make a Kaggle kernel of a solution, and try it: `steel kernel bundle|test CONFIG`.", ""]
     lines += ["`steel STAGE --help` lists the options; `steel --version` says which version this is."]
     return "\n".join(lines)
 

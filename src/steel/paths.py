@@ -72,3 +72,8 @@ class Paths:
     def submission(self) -> Path:
         """Folder of the submission and its manifest."""
         return Path("submissions") / self.solution.name
+
+    @property
+    def kernel(self) -> Path:
+        """Folder of the Kaggle kernel and its dataset."""
+        return Path("kernels") / self.solution.name

@@ -226,4 +226,6 @@ STAGES: dict[str, Callable[[Context], None]] = {
 def check_known(name: str) -> None:
     """Refuse a name that is no stage."""
     if name not in STAGES:
-        raise UserError(f"unknown stage {name!r}; allowed: {', '.join(STAGES)}, score, show, compare, submission")
+        raise UserError(
+            f"unknown stage {name!r}; allowed: {', '.join(STAGES)}, score, show, compare, submission, kernel"
+        )

@@ -17,7 +17,7 @@ from steel.decide.decision import Decision
 from steel.decide.ensemble import mean_gate
 from steel.decide.run import RULES, SOLUTION
 from steel.errors import UserError
-from steel.infer.predict import Predictor, quantise, sum_pixels
+from steel.infer.predictor import Predictor, quantise, sum_pixels
 from steel.kaggle.submission import check_submission, write_submission
 from steel.kaggle.submit import encode_strip, mask_strip
 from steel.paths import Paths

@@ -1,0 +1,231 @@
+"""`steel kernel bundle`: a finished solution as a Kaggle kernel of one file, and the dataset that it reads."""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from steel import files, specs, stage
+from steel.competition import CLASSES, SLUG
+from steel.config import DataConfig, MachineConfig, ModelConfig, Solution, digest
+from steel.decide import run as rules
+from steel.decide.decision import Decision
+from steel.decide.families import family_of
+from steel.decide.rule import NEVER_PX
+from steel.errors import UserError
+from steel.kaggle import submit, template
+from steel.kaggle.image import IMAGE, SHIPPED, wheel
+from steel.kaggle.layout import RULES, SOLUTION, weights_name
+from steel.kaggle.pack import needed_by, zipped
+from steel.nets.study_segmenters import WITHOUT_ENCODER
+from steel.paths import Paths
+from steel.progress import say
+from steel.report import cv
+from steel.report.uncertainty import within
+from steel.stage import RECORD, Spec, recorded
+
+CODE = ("kaggle/bundle", "kaggle/image", "kaggle/layout", "kaggle/pack", "kaggle/template", "decide/families")
+DRY_RUN = "dry_run.json"
+LINE_CHARS = 116  # of the packed code
+SLUG_CHARS = 50  # at most, in the address of a dataset
+
+
+def run(paths: Paths, folds: Sequence[int], owner: str | None, force: bool = False) -> None:
+    """Write kernels/SOLUTION/ from the finished solution, unless it stands."""
+    need_finished(paths, folds)
+    user = owner_name(owner)
+    stage.ensure(spec(paths, folds, user), lambda: make(paths, folds, user), force)
+    tested = "its dry run has passed" if passed(paths) else "not to be pushed before `steel kernel test CONFIG` passes"
+    say(f"kernel: {paths.kernel}; {tested}")
+
+
+def need_finished(paths: Paths, folds: Sequence[int]) -> None:
+    """Refuse to go on unless the submission stands, with all that it is made from."""
+    for name in paths.solution.models:
+        for k in folds:
+            stage.need(specs.of_training(paths, name, k), "kernel")
+        stage.need(specs.of_test(paths, name, folds), "kernel")
+    stage.need(rules.spec(paths, folds), "kernel")
+    stage.need(cv.spec(paths, folds), "kernel")
+    stage.need(submit.spec(paths, folds), "kernel")
+
+
+def spec(paths: Paths, folds: Sequence[int], owner: str) -> Spec:
+    """What the bundle is made from."""
+    inputs = {f"{name} fold {k}": recorded(paths.fold(name, k)) for name in paths.solution.models for k in folds}
+    inputs["rules"] = files.sha256(paths.decide / rules.RULES)
+    inputs["submission"] = recorded(paths.submission, "submission.csv")
+    inputs["packed code"] = digest({name: files.sha256(path) for name, path in packed(paths.solution).items()})
+    config = {"owner": owner, "folds": list(folds), "solution": asdict(shipped(paths)), "image": IMAGE}
+    return Spec("kernel", paths.kernel, config, inputs, CODE, {name: version(name) for name in SHIPPED})
+
+
+def make(paths: Paths, folds: Sequence[int], owner: str) -> dict[Path, str]:
+    """Write what differs from what is there, delete what is no part of it; digests of all files."""
+    kernel, dataset = (f"{owner}/{slug}" for slug in slugs(paths.solution))
+    content: dict[str, bytes | Path] = {
+        "kernel.py": _kernel(paths, dataset).encode(),
+        "kernel-metadata.json": _json(_kernel_metadata(kernel, dataset)),
+        "dataset/dataset-metadata.json": _json(_dataset_metadata(dataset)),
+        f"dataset/{SOLUTION}": _json(asdict(shipped(paths))),
+        f"dataset/{RULES}": paths.decide / rules.RULES,
+    }
+    for name in paths.solution.models:
+        for k in folds:
+            content[f"dataset/{weights_name(name, k)}"] = paths.fold(name, k) / "weights.safetensors"
+    for package in SHIPPED:
+        file, data = wheel(package)
+        content[f"dataset/wheels/{file}"] = data
+    outputs = {paths.kernel / name: _put(paths.kernel / name, value) for name, value in content.items()}
+    for path in list((paths.kernel / "dataset").rglob("*")):
+        if path.is_file() and path not in outputs:
+            path.unlink()
+    return outputs
+
+
+def passed(paths: Paths) -> bool:
+    """Whether the bundle that stands has passed its dry run."""
+    record = paths.kernel / DRY_RUN
+    return record.exists() and files.read_json(record)["bundle"] == recorded(paths.kernel)
+
+
+def packed(solution: Solution) -> dict[str, Path]:
+    """Modules that the kernel takes along: those that predict, and of a user's own those that nets come from."""
+    own = [model.net.partition(":")[0] for model in solution.models.values() if ":" in model.net]
+    return needed_by(["steel.kaggle.kernel", *own])
+
+
+def shipped(paths: Paths) -> Solution:
+    """The solution without what is of this machine: its paths, its device; with the threads that predicted."""
+    solution = paths.solution
+    return replace(
+        solution,
+        models={name: replace(model, weights=None) for name, model in solution.models.items()},
+        data=DataConfig(solution.data.name),
+        split=replace(solution.split, known_duplicates=None),
+        machine=MachineConfig(threads=_threads(paths)),
+    )
+
+
+def slugs(solution: Solution) -> tuple[str, str]:
+    """What Kaggle calls the owner's kernel and dataset: steel-NAME and steel-NAME-weights."""
+    slug = "steel-" + re.sub(r"[-_]+", "-", solution.name).strip("-").lower()
+    if len(f"{slug}-weights") > SLUG_CHARS:
+        most = SLUG_CHARS - len("steel--weights")
+        raise UserError(f"name: {solution.name!r} is too long for Kaggle; allowed: at most {most} characters")
+    return slug, f"{slug}-weights"
+
+
+def owner_name(given: str | None) -> str:
+    """The Kaggle user: as given, or as the environment or the token's file says."""
+    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR", Path.home() / ".kaggle"))
+    token = folder / "kaggle.json"
+    name = given or os.environ.get("KAGGLE_USERNAME")
+    if not name and token.is_file():
+        name = files.read_json(token).get("username")
+    if not name:
+        raise UserError(f"no Kaggle user name, for {token} has none; give --owner NAME or set KAGGLE_USERNAME")
+    if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+        raise UserError(f"--owner: {name!r} is no Kaggle user name; allowed: letters, digits and -")
+    return name
+
+
+def _threads(paths: Paths) -> int:
+    """Threads that the test strips were predicted with: on a CPU the bytes depend on them."""
+    found = {files.read_json(paths.test(name) / RECORD)["env"]["threads"] for name in paths.solution.models}
+    if len(found) > 1:
+        several = " and ".join(sorted(found))
+        raise UserError(f"test strips predicted on {several} threads: run `steel predict CONFIG --force`")
+    return int(found.pop())
+
+
+def _kernel(paths: Paths, dataset: str) -> str:
+    """Text of the kernel: the template with its header and the packed code."""
+    code = zipped({name: path.read_bytes() for name, path in packed(paths.solution).items()})
+    text = base64.b64encode(code).decode()
+    lines = [text[i : i + LINE_CHARS] for i in range(0, len(text), LINE_CHARS)]
+    values = {"HEADER": _header(paths, dataset), "COMPETITION": SLUG, "DATASET": dataset.partition("/")[2]}
+    found = Path(template.__file__).read_text(encoding="utf-8")
+    for key, value in {**values, "CODE": "\n".join(lines)}.items():
+        found = found.replace(f"@{key}@", value)
+    return found
+
+
+def _header(paths: Paths, dataset: str) -> str:
+    """What a reader of the kernel wants to know first."""
+    solution, manifest = paths.solution, files.read_json(paths.submission / "manifest.json")
+    decision, head = Decision.load(paths.decide / rules.RULES), manifest["cv"]
+    interval = within(head["mean_interval"], 5)
+    models = [f"{name} ({_net(model)})" for name, model in solution.models.items()]
+    rows = [
+        ("Code", f"steel {manifest['version']}, commit {manifest['commit'] or 'unknown'}"),
+        ("Score", f"mean Dice {head['mean']:.5f}{f' ({interval})' if interval else ''} on held-out strips"),
+        ("Expected LB", f"{head['public_mean']:.4f}"),
+        ("Models", ", ".join(models)),
+        ("Folds", ", ".join(map(str, decision.folds))),
+        ("Views", ", ".join(solution.predict.tta)),
+        *((f"Class {c}", _asks(rule)) for c, rule in zip(CLASSES, decision.tuned.classes, strict=True)),
+        ("Attach", f"competition {SLUG}, dataset {dataset}"),
+        ("Machine", "GPU T4, internet off"),
+    ]
+    first = f"Kaggle kernel of the solution {solution.name}, made by `steel kernel bundle`: do not edit, make it anew."
+    return "\n".join([first, "", *(f"{key:<13}{value}" for key, value in rows), ""])
+
+
+def _net(model: ModelConfig) -> str:
+    has_encoder = model.kind == "segmenter" and model.net not in WITHOUT_ENCODER
+    return f"{model.net} on {model.encoder}" if has_encoder else model.net
+
+
+def _asks(rule: Any) -> str:
+    """Family and numbers of a rule, without what is off and without the calibration."""
+    if rule.min_area_px >= NEVER_PX:
+        return "never shown"
+    values = [(f.name, getattr(rule, f.name)) for f in fields(rule) if getattr(rule, f.name) != f.default]
+    return ", ".join([family_of(rule), *(f"{name} {value}" for name, value in values if name != "calibration")])
+
+
+def _kernel_metadata(kernel: str, dataset: str) -> dict[str, Any]:
+    return {
+        "id": kernel,
+        "title": kernel.partition("/")[2],
+        "code_file": "kernel.py",
+        "language": "python",
+        "kernel_type": "script",
+        "is_private": True,
+        "enable_gpu": True,
+        "enable_tpu": False,
+        "enable_internet": False,
+        "machine_shape": "NvidiaTeslaT4",  # the default, a P100, is too old for today's torch
+        "dataset_sources": [dataset],
+        "competition_sources": [SLUG],
+        "kernel_sources": [],
+        "model_sources": [],
+    }
+
+
+def _dataset_metadata(dataset: str) -> dict[str, Any]:
+    return {"title": dataset.partition("/")[2], "id": dataset, "licenses": [{"name": "other"}]}
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _put(path: Path, value: bytes | Path) -> str:
+    """Write a file, or copy it, unless its bytes are there already; its digest."""
+    wanted = files.sha256(value) if isinstance(value, Path) else hashlib.sha256(value).hexdigest()
+    if not path.exists() or files.sha256(path) != wanted:
+        with files.atomic(path) as temporary:
+            if isinstance(value, Path):
+                shutil.copyfile(value, temporary)
+            else:
+                temporary.write_bytes(value)
+    return wanted

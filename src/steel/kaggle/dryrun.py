@@ -1,0 +1,175 @@
+"""`steel kernel test`: the bundle run here as Kaggle would, and proved by the very bytes of the local submission.
+
+The kernel runs over the folders that Kaggle has, and can import only what Kaggle's image is taken to have; there is no
+network, and memory and time end where Kaggle's do.
+"""
+
+import hashlib
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from steel import files, specs, stage
+from steel.cli import Options
+from steel.competition import SLUG
+from steel.errors import UserError, shorten
+from steel.kaggle import apply, bundle, clean_run
+from steel.kaggle.image import link_packages
+from steel.paths import Paths
+from steel.progress import say
+from steel.stage import recorded
+
+LIMIT_S = 3600.0  # the competition's, on a GPU
+LIMIT_BYTES = 29 << 30  # memory of Kaggle's machines with a T4
+KEPT = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")  # of the environment: what finds a GPU, and no more
+ALONE = ("unshare", "--map-root-user", "--net")  # a network of its own, in which there is nobody
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a run took, and how the network was kept from it: ``namespace`` or ``guard``."""
+
+    seconds: float
+    peak_bytes: int
+    network: str
+
+
+def run(paths: Paths, folds: Sequence[int], images: Path | None) -> None:
+    """Run the bundle on the test strips, or on those of a folder; record that it gave the bytes that it must."""
+    bundle.need_finished(paths, folds)
+    _need_bundle(paths, folds)
+    files.remove(paths.kernel / bundle.DRY_RUN)
+    with tempfile.TemporaryDirectory(prefix="steel-kernel-") as folder:
+        root = Path(folder)
+        expected = _lay_out(root, paths, images)
+        usage = execute(root, (paths.kernel / "kernel.py").absolute(), _environment(root, paths))
+        _compare(root / "working/submission.csv", expected, _changes(paths, folds))
+    n_rows = expected.count(b"\n") - 1
+    record = {
+        "bundle": recorded(paths.kernel),
+        "strips": "test" if images is None else "other",
+        "rows": n_rows,
+        "submission": hashlib.sha256(expected).hexdigest(),
+        "seconds": round(usage.seconds, 1),
+        "peak_bytes": usage.peak_bytes,
+        "network": usage.network,
+    }
+    files.write_json(paths.kernel / bundle.DRY_RUN, record)
+    taken = f"{usage.seconds:.0f} s and {usage.peak_bytes / 2**30:.1f} GiB of memory"
+    say(f"kernel test: passed; the bytes that it must give, {n_rows} rows, in {taken}")
+
+
+def execute(
+    root: Path,
+    script: Path,
+    environment: dict[str, str],
+    limit_s: float = LIMIT_S,
+    limit_bytes: int = LIMIT_BYTES,
+) -> Usage:
+    """Run a script in `root/working` as on Kaggle's image, its output shown; a UserError if it does not end well."""
+    link_packages(root / "packages")
+    network = "namespace" if _may_be_alone() else "guard"
+    python = [sys.executable, "-I", "-S", clean_run.__file__, str(root / "packages"), str(limit_bytes), network]
+    prefix = ALONE if network == "namespace" else ()
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [*prefix, *python, str(script)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=root / "working",
+        env=environment,
+    )
+    timer = threading.Timer(limit_s, process.kill)
+    timer.start()
+    try:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                say(f"| {line.decode(errors='replace').rstrip()}")
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        _, status, used = os.wait4(process.pid, 0)  # beside the exit code, what it used
+        process.returncode = os.waitstatus_to_exitcode(status)
+        timer.cancel()
+    seconds = time.monotonic() - start
+    if process.returncode:
+        why = f"was stopped after {limit_s:g} s" if seconds >= limit_s else f"ended with code {process.returncode}"
+        raise UserError(f"kernel test: the kernel {why}; its log stands above")
+    return Usage(seconds, used.ru_maxrss * 1024, network)
+
+
+def _need_bundle(paths: Paths, folds: Sequence[int]) -> None:
+    """Refuse to test a bundle that is not the solution's."""
+    metadata = paths.kernel / "kernel-metadata.json"
+    owner = files.read_json(metadata)["id"].partition("/")[0] if metadata.exists() else ""
+    state = stage.look(bundle.spec(paths, folds, owner))
+    if not state.usable:
+        raise UserError(f"kernel test needs {paths.kernel}, which is {state}: run `steel kernel bundle CONFIG` first")
+
+
+def _lay_out(root: Path, paths: Paths, images: Path | None) -> bytes:
+    """Make the folders that Kaggle has; the submission that the kernel must write there."""
+    competition, dataset = root / "input" / SLUG, root / "input" / bundle.slugs(paths.solution)[1]
+    for folder in (root / "working", root / "tmp", competition):
+        folder.mkdir(parents=True)
+    dataset.symlink_to((paths.kernel / "dataset").absolute())
+    if images is None:
+        for name in ("test_images", "sample_submission.csv"):
+            if not (paths.raw / name).exists():
+                raise UserError(f"{paths.raw} lacks {name}: give --images DIR to test on other strips")
+            (competition / name).symlink_to((paths.raw / name).absolute())
+        return (paths.submission / "submission.csv").read_bytes()
+    (competition / "test_images").symlink_to(images.absolute())
+    machine = replace(paths.solution.machine, threads=bundle.shipped(paths).machine.threads)
+    out = root / "expected.csv"
+    apply.run(Paths(replace(paths.solution, machine=machine)), Options(images=images, out=out))
+    return out.read_bytes()
+
+
+def _environment(root: Path, paths: Paths) -> dict[str, str]:
+    """Variables of the kernel: where its folders are, and the device that predicted here."""
+    kept = {key: os.environ[key] for key in KEPT if key in os.environ}
+    kind, _, number = paths.solution.machine.device.partition(":")
+    if kind == "cpu" or number:
+        kept["CUDA_VISIBLE_DEVICES"] = number
+    folders = {"STEEL_INPUT": "input", "STEEL_WORKING": "working", "HOME": "tmp", "TMPDIR": "tmp"}
+    return kept | {key: str(root / name) for key, name in folders.items()} | {"LC_ALL": "C.UTF-8"}
+
+
+def _may_be_alone() -> bool:
+    """Whether this user may give a program a network of its own."""
+    if shutil.which(ALONE[0]) is None:
+        return False
+    return subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0
+
+
+def _changes(paths: Paths, folds: Sequence[int]) -> list[str]:
+    """What has changed since the test strips were predicted, and may have changed their bytes."""
+    states = [stage.look(specs.of_test(paths, name, folds)) for name in paths.solution.models]
+    return sorted({state.why for state in states if state.why})
+
+
+def _compare(found: Path, expected: bytes, changes: list[str]) -> None:
+    """Refuse a submission of other bytes; the error names the first line that differs."""
+    data = found.read_bytes() if found.exists() else b""
+    if data == expected:
+        return
+    pairs = itertools.zip_longest(data.decode().split("\n"), expected.decode().split("\n"), fillvalue="no such line")
+    differing = [(line, pair) for line, pair in enumerate(pairs, 1) if pair[0] != pair[1]]
+    line, (got, wanted) = differing[0]
+    since = f" (since the local prediction {shorten(changes)}: run `steel predict CONFIG --force`)" if changes else ""
+    raise UserError(
+        f"kernel test: {len(differing)} lines differ from the local submission, first line {line}: "
+        f"{got[:60]!r}, expected {wanted[:60]!r}{since}"
+    )

@@ -1,0 +1,189 @@
+"""What runs inside the Kaggle kernel: from a bundle and a folder of strips to `submission.csv`, the bytes of `submit`.
+
+The classifiers are asked first. A strip on which the rules then show nothing, whatever its maps (`closed`), skips the
+segmenters: half of them do. The others wait until they fill a batch. A strip's bytes do not depend on its company.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from steel import files, rle
+from steel.competition import N_CLASSES
+from steel.config import Solution
+from steel.config_json import from_json
+from steel.data.images import list_images, read_strip
+from steel.data.labels import read_image_list
+from steel.decide.closed import closed
+from steel.decide.combine import Outputs
+from steel.decide.decision import Decision
+from steel.decide.ensemble import mean_gate
+from steel.decide.rules import apply_to_map
+from steel.errors import UserError
+from steel.infer.predictor import Predictor, quantise, sum_pixels
+from steel.kaggle.layout import RULES, SOLUTION, weights_name
+from steel.kaggle.submission import check_submission, write_submission
+from steel.progress import say, track
+
+WRITE_EVERY_S = 60.0
+Labels = dict[str, NDArray[np.float64]]  # class probabilities of some models, by name
+
+
+def run(competition: Path, dataset: Path, working: Path) -> None:
+    """Write `working/submission.csv` for the test strips of a competition's folder, by the bundle's dataset.
+
+    A complete submission stands there from the start: all empty at first, then with more and more strips filled in.
+    """
+    start = time.monotonic()
+    image_ids = list_strips(competition)
+    rows = {image_id: [""] * N_CLASSES for image_id in image_ids}
+    target = working / "submission.csv"
+    publish(target, rows)
+    ensemble = Ensemble.load(dataset)
+    device = next(iter(ensemble.predictors.values())).device
+    say(f"kernel: {len(image_ids)} strips; torch {torch.__version__} on {device}, {torch.get_num_threads()} threads")
+    written, n_read, n_closed = time.monotonic(), 0, 0
+    queue = Queue(ensemble)
+    batches = read_ahead(competition / "test_images", image_ids, ensemble.batch)
+    for strips in track(batches, "kernel", "batches", -(-len(image_ids) // ensemble.batch)):
+        n_read += len(strips)
+        n_closed += queue.add(strips)
+        rows |= queue.run()
+        if time.monotonic() - written > WRITE_EVERY_S:
+            publish(target, rows)
+            written = time.monotonic()
+    rows |= queue.run(to_the_end=True)
+    publish(target, rows)
+    shown = sum(any(row) for row in rows.values())
+    say(
+        f"kernel: {len(image_ids)} strips, {shown or 'none'} with a defect shown, {n_closed} closed by the gate, "
+        f"{len(image_ids) - n_read} unreadable; {time.monotonic() - start:.1f} s"
+    )
+
+
+def list_strips(competition: Path) -> list[str]:
+    """The test strips in the order of the sample submission; sorted by name, those of the folder, if there is none."""
+    folder = competition / "test_images"
+    try:
+        return read_image_list(competition / "sample_submission.csv")
+    except UserError as fault:
+        say(f"kernel: warning: {fault}; the files of {folder} are taken instead")
+        return list_images(folder)
+
+
+def publish(target: Path, rows: Mapping[str, Sequence[str]]) -> None:
+    """Write and check a submission, then give it its name: image id to the run-length codes of the four classes."""
+    with files.atomic(target) as temporary:
+        write_submission(temporary, list(rows), list(rows.values()))
+        check_submission(temporary, list(rows))
+
+
+def read_ahead(folder: Path, image_ids: Sequence[str], size: int) -> Iterator[dict[str, NDArray[np.uint8]]]:
+    """Strips (256, 1600) by id, `size` files at a time, of which those that cannot be read are left out.
+
+    A thread reads the next while the caller is at work on the last.
+    """
+    parts = [image_ids[start : start + size] for start in range(0, len(image_ids), size)]
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(_read, folder, parts[0])
+        for part in [*parts[1:], []]:
+            found = ahead.result()
+            ahead = reader.submit(_read, folder, part)
+            yield found
+
+
+def _read(folder: Path, image_ids: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    strips = {}
+    for image_id in image_ids:
+        try:
+            strips[image_id] = read_strip(folder / image_id)
+        except UserError as fault:
+            say(f"kernel: warning: {fault}; nothing is shown on it")
+    return strips
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The models of a bundle on their device, and what is decided on what they say."""
+
+    predictors: dict[str, Predictor]
+    decision: Decision
+    batch: int
+
+    @classmethod
+    def load(cls, dataset: Path) -> "Ensemble":
+        """Read configuration, rules and weights."""
+        solution = from_json(Solution, files.read_json(dataset / SOLUTION))
+        decision = Decision.load(dataset / RULES, solution)
+        weights = {name: [dataset / weights_name(name, fold) for fold in decision.folds] for name in solution.models}
+        predictors = {name: Predictor.of(solution, name, found) for name, found in weights.items()}
+        return cls(predictors, decision, solution.predict.batch)
+
+    def classify(self, strips: NDArray[np.uint8]) -> Labels:
+        """Class probabilities (b, 4) of some strips (b, 256, 1600) by the classifiers."""
+        names = [name for name in self.decision.gates if not self.predictors[name].gives_maps]
+        return {name: _labels(self.predictors[name](strips).labels) for name in names}
+
+    def may_show(self, labels: Labels, n: int) -> NDArray[np.bool_]:
+        """Which of n strips need maps (n,), by what the classifiers say: all, if joint heads have still to vote."""
+        if len(labels) < len(self.decision.gates):
+            return np.ones(n, np.bool_)
+        return ~closed(self.decision.tuned, self._gate(labels, n))
+
+    def encode(self, strips: NDArray[np.uint8], labels: Labels) -> list[list[str]]:
+        """Run-length codes of the four masks of each strip (b, 256, 1600), of which the classifiers gave the labels."""
+        found = {name: self.predictors[name](strips) for name in self.decision.segmenters}
+        joint = {name: _labels(one.labels) for name, one in found.items() if one.labels is not None}
+        gate = self._gate(labels | joint, len(strips))
+        maps = [quantise(one.main) for one in found.values()]  # each (b, 4, 256, 1600)
+        sums = np.stack([sum_pixels(one.main) for one in found.values()], axis=1)  # (b, m, 4)
+        rows = []
+        for i in range(len(strips)):
+            prob, tail_px = Outputs([one[i] for one in maps], sums[i]).combine(self.decision.blend)
+            rows.append([rle.encode(mask) for mask in apply_to_map(self.decision.tuned, prob, gate[i], tail_px)])
+        return rows
+
+    def _gate(self, labels: Labels, n: int) -> NDArray[np.float32]:
+        """The gates (n, 4) of n strips, by the votes of all models that give any."""
+        return mean_gate([labels[name] for name in self.decision.gates], n, self.decision.blend.gate_counts)
+
+
+class Queue:
+    """Strips that wait, with what the classifiers say of them, until they fill a batch for the segmenters."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self.ensemble = ensemble
+        self.waiting: list[tuple[str, NDArray[np.uint8], Labels]] = []
+
+    def add(self, strips: Mapping[str, NDArray[np.uint8]]) -> int:
+        """Ask the classifiers about at most a batch of strips by id; the number of those that need not wait."""
+        if not strips:
+            return 0
+        labels = self.ensemble.classify(np.stack(list(strips.values())))
+        may_show = self.ensemble.may_show(labels, len(strips))
+        for i, (image_id, strip) in enumerate(strips.items()):
+            if may_show[i]:
+                self.waiting.append((image_id, strip, {name: prob[i] for name, prob in labels.items()}))
+        return len(strips) - int(may_show.sum())
+
+    def run(self, to_the_end: bool = False) -> dict[str, list[str]]:
+        """Run the segmenters on full batches, at the end on the rest too; run-length codes by id."""
+        rows: dict[str, list[str]] = {}
+        size = self.ensemble.batch
+        while len(self.waiting) >= (1 if to_the_end else size):
+            image_ids, strips, each = zip(*self.waiting[:size], strict=True)
+            del self.waiting[:size]
+            labels = {name: np.stack([one[name] for one in each]) for name in each[0]}
+            rows |= zip(image_ids, self.ensemble.encode(np.stack(strips), labels), strict=True)
+        return rows
+
+
+def _labels(prob: torch.Tensor | None) -> NDArray[np.float64]:
+    assert prob is not None
+    return prob.double().cpu().numpy()
