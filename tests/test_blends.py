@@ -13,7 +13,7 @@ import zarr
 from steel.config import Solution
 from steel.data.cache import open_strips
 from steel.data.folds import fold_of
-from steel.decide import run
+from steel.decide import held_out, run
 from steel.decide.blends import Ensemble, search_votes, vote_equally
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend, mean_gate
@@ -181,6 +181,34 @@ def test_rules_of_other_models_are_refused(paths: Paths) -> None:
     (paths.decide / run.RULES).write_text(json.dumps(rules))
     with pytest.raises(UserError, match=r"rules\.json has votes of other models than it names"):
         run.load(paths.decide, paths.solution)
+
+
+def test_models_in_another_order_are_decided_on_anew(paths: Paths) -> None:
+    models = paths.solution.models
+    turned = replace(paths.solution, models={name: models[name] for name in ("blind", "fpn", "gate")})
+    before, after = run.spec(paths, FOLDS), run.spec(Paths(turned), FOLDS)
+    assert before.inputs == after.inputs and before.key != after.key
+
+
+def test_what_ships_is_missed(paths: Paths) -> None:
+    """Where rotations vote in their own ways, the table of what ships must be there."""
+    run.make(paths, FOLDS)
+    decision = Decision.load(paths.decide / run.RULES)
+    others = (
+        {0: Blend.equal(2, 1)}
+        if decision.blend != Blend.equal(2, 1)
+        else {0: replace(decision.blend, kinds=("root",) * 4)}
+    )
+    replace(decision, blends=others).save(paths.decide / run.RULES)
+    (paths.decide / run.SHIPS).unlink(missing_ok=True)
+    with pytest.raises(UserError, match=r"ships\.npy does not exist; run the decide stage first"):
+        run.load(paths.decide)
+
+
+def test_a_single_part_votes_equally(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_out, "N_PARTS", 1)
+    found = search_votes(paths, [1])
+    assert found.ships == Blend.equal(2, 1) and set(found.rotations) == {0} and not found.evidence
 
 
 @pytest.mark.parametrize("models", [("fpn",), ("fpn", "gate")])

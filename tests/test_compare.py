@@ -230,7 +230,7 @@ def test_what_cannot_be_compared_is_one_line(capsys: pytest.CaptureFixture[str])
         "runs/a runs/d": f"compare: class 2 of 03.jpg has {at} px in runs/a (data flat) and {at + 7} px in runs/d (dat",
         "runs/e runs/a": "--rules: runs/e has no 'lofo'; allowed: fixed, empty, in_sample",
         "runs/a runs/f": "runs/f: runs/f/decide has no stage.json, table.npy, rules.json and 1 more: run `steel decide",
-        "runs/a runs/g": "runs/g: runs/g/decide/rules.json is not as recorded: run `steel decide CONFIG` again",
+        "runs/a runs/g": "runs/g/decide/rules.json is not as recorded: run `steel decide CONFIG` again",
         "runs/h runs/a": "folds/lost.csv: cannot be read as csv",
         "runs/a runs/z": "no config file runs/z",
         "runs/a": "the following arguments are required: B (`steel compare --help` lists the options)",

@@ -13,6 +13,7 @@ import tiny
 import torch
 from numpy.typing import NDArray
 
+from steel import files
 from steel.__main__ import main
 from steel.data.images import list_images, read_strip
 from steel.data.labels import read_image_list
@@ -27,6 +28,7 @@ from steel.kaggle import kernel
 from steel.kaggle.submission import check_submission
 from steel.nets.build import Outputs
 from steel.paths import Paths
+from steel.stage import RECORD
 
 RAW, SUBMISSION = Path("data/tiny/raw"), Path("submissions/tiny/submission.csv")
 DATASET = Path("kernels/tiny/dataset")
@@ -62,6 +64,9 @@ def set_rules(rule: Rule) -> None:
     """Put rules into the run and the bundle."""
     path = Paths(tiny.solution()).decide / "rules.json"
     replace(Decision.load(path), tuned=Rules((rule,) * 4)).save(path)
+    record = files.read_json(path.parent / RECORD)
+    record["outputs"][str(path)] = files.sha256(path)
+    files.write_json(path.parent / RECORD, record)
     shutil.copy(path, DATASET / "rules.json")
 
 

@@ -27,9 +27,10 @@ class Outputs:
         """The ensemble's map (4, 256, 1600) uint8 and its tail (4,) float64, see `Table.tail_px`."""
         classes = enumerate(zip(blend.kinds, blend.counts, strict=True))
         prob = np.stack([self._plane(k, kind, counts) for k, (kind, counts) in classes])
-        in_map = np.array([cv2.sumElems(plane)[0] for plane in prob]) / 255  # whole numbers: exact in float64
+        # What each model's own map has lost: the mean's rounding, or another kind of mean, is no loss.
+        in_maps = np.array([[cv2.sumElems(plane)[0] for plane in maps] for maps in self.maps]) / 255  # (m, 4), exact
         votes = np.array(blend.counts, np.float64).T  # (m, 4)
-        return prob, np.maximum((votes * self.sums).sum(0) / votes.sum(0) - in_map, 0.0)
+        return prob, np.maximum((votes * (self.sums - in_maps)).sum(0) / votes.sum(0), 0.0)
 
     def _plane(self, k: int, kind: str, counts: tuple[int, ...]) -> NDArray[np.uint8]:
         """The mean of class index k (0..3); the blends of a solution's rotations share most of them."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from steel import files
 from steel.config import Solution
@@ -18,9 +19,10 @@ from steel.decide.rules import Rules, fixed_rules
 from steel.decide.search import apply_rotated, in_sample, lofo
 from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
+from steel.errors import UserError
 from steel.metrics import dice
 from steel.paths import Paths
-from steel.stage import Spec, recorded
+from steel.stage import RECORD, Spec, recorded
 
 TABLE, SHIPS, RULES, VOTES, SOLUTION = "table.npy", "ships.npy", "rules.json", "votes.json", "solution.json"
 SURFACES = "surfaces.npz"
@@ -32,7 +34,9 @@ def spec(paths: Paths, folds: Sequence[int]) -> Spec:
     inputs = {f"{name} fold {k}": recorded(paths.oof(name, k)) for name in paths.solution.models for k in folds}
     inputs["masks"] = recorded(paths.cache, "train_masks.npy", "train.csv")
     inputs["folds"] = recorded(paths.folds_record)
-    return Spec("decide", paths.decide, {**asdict(paths.solution.decide), "folds": list(folds)}, inputs, CODE)
+    solution = paths.solution
+    order = {"segmenters": solution.segmenters, "gates": solution.gates}  # votes are counted in the order of the YAML
+    return Spec("decide", paths.decide, {**asdict(solution.decide), "folds": list(folds), **order}, inputs, CODE)
 
 
 def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
@@ -55,23 +59,31 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
         blends={fold: blend for fold, blend in ensemble.rotations.items() if blend != ensemble.ships},
     )
     written = {TABLE: ensemble.honest.save, RULES: decision.save, SURFACES: Surfaces.of(ships, grid).save}
-    if ensemble.honest is not ships:
+    if decision.blends:
         written[SHIPS] = ships.save
     if ensemble.evidence:
-        written[VOTES] = partial(_write_votes, paths, ensemble, decision, grid)
+        votes = {**ensemble.evidence, **_gives(paths, ensemble, decision, grid)}
+        written[VOTES] = partial(files.write_json, value=votes)
     written[SOLUTION] = partial(files.write_json, value=asdict(solution))
-    for name in (SHIPS, VOTES):
-        files.remove(paths.decide / name)
-    for name, write in written.items():
+    for name, write in written.items():  # all is known by now: what stood is replaced within moments
         write(paths.decide / name)
+    for name in {SHIPS, VOTES} - set(written):
+        files.remove(paths.decide / name)
     return {paths.decide / name: files.sha256(paths.decide / name) for name in written}
 
 
 def load(folder: Path, solution: Solution | None = None) -> tuple[Table, Table, Decision]:
     """What `make` wrote: every strip under the votes that did not see it, under those that ship, and the decision."""
-    table = Table.load(folder / TABLE)
-    ships = Table.load(folder / SHIPS) if (folder / SHIPS).exists() else table
-    return table, ships, Decision.load(folder / RULES, solution)
+    table, decision = Table.load(folder / TABLE), Decision.load(folder / RULES, solution)
+    return table, Table.load(folder / SHIPS) if decision.blends else table, decision
+
+
+def check_whole(folder: Path) -> None:
+    """Refuse what `make` wrote if it is not as the stage has recorded it: edited, or interrupted half way."""
+    recorded_as = {Path(name).name: value for name, value in files.read_json(folder / RECORD)["outputs"].items()}
+    for name, value in recorded_as.items():
+        if not (folder / name).is_file() or files.sha256(folder / name) != value:
+            raise UserError(f"{folder / name} is not as recorded: run `steel decide CONFIG` again")
 
 
 def _rotate(ensemble: Ensemble, grid: Grid, families: Sequence[str]) -> dict[int, Rules]:
@@ -85,8 +97,8 @@ def _rotate(ensemble: Ensemble, grid: Grid, families: Sequence[str]) -> dict[int
     return dict(sorted(rules.items()))
 
 
-def _write_votes(paths: Paths, ensemble: Ensemble, decision: Decision, grid: Grid, path: Path) -> None:
-    """What the search of the votes found, and what it gives: leaving one fold out, against equal votes."""
+def _gives(paths: Paths, ensemble: Ensemble, decision: Decision, grid: Grid) -> dict[str, Any]:
+    """What the votes found give, leaving one fold out, against equal votes: for the report."""
     even = Blend.equal(len(decision.segmenters), len(decision.gates))
     equal_table, table = ensemble.tables[even], ensemble.honest
     equally = lofo(equal_table, grid)
@@ -96,8 +108,7 @@ def _write_votes(paths: Paths, ensemble: Ensemble, decision: Decision, grid: Gri
     ]
     group = group_of(paths.folds, table.image_ids.tolist())
     equal_mean, mean = (resample(of_one, table.true_px > 0, group).mean for of_one in values)
-    gives = {"equal_mean": equal_mean[0], "mean": mean[0], "gap": interval(mean - equal_mean).as_json()}
-    files.write_json(path, {**ensemble.evidence, **gives})
+    return {"equal_mean": equal_mean[0], "mean": mean[0], "gap": interval(mean - equal_mean).as_json()}
 
 
 def _fixed(solution: Solution) -> Rules:

@@ -41,7 +41,7 @@ class Table:
             COMPONENT_LEVELS[j], in a connected component of at least COMPONENTS_PX[s] pixels.
         large_overlap_px: the same of those under the true mask.
         tail_px: (n, 4) float64 >= 0, area to be expected in pixels whose values uint8 has lost: the sum of the
-            probabilities less that of the map.
+            probabilities less that of the map, in the mean over the models by their votes.
         gate: (n, 4) float32, the probability that the class is there; 1 where no model gives one.
     """
 

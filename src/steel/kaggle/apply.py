@@ -15,7 +15,7 @@ from steel.data.images import list_images, read_strip
 from steel.decide.combine import Outputs
 from steel.decide.decision import Decision
 from steel.decide.ensemble import mean_gate
-from steel.decide.run import RULES, SOLUTION
+from steel.decide.run import RULES, SOLUTION, check_whole
 from steel.errors import UserError
 from steel.infer.predictor import Predictor, quantise, sum_pixels
 from steel.kaggle.submission import check_submission, write_submission
@@ -66,6 +66,7 @@ def _finished(paths: Paths) -> tuple[Solution, Decision]:
             f"{paths.run} holds no finished solution: run `./run_all.sh CONFIG`, or the stages up to decide"
         )
     solution, _ = cli.parse("predict", "", [str(stored)])
+    check_whole(paths.decide)
     decision = Decision.load(rules, solution)
     for name in solution.models:
         for fold in decision.folds:

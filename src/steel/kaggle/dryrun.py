@@ -78,10 +78,11 @@ def execute(
     link_packages(root / "packages")
     network = "namespace" if _may_be_alone() else "guard"
     python = [sys.executable, "-I", "-S", clean_run.__file__, str(root / "packages"), str(limit_bytes), network]
+    peak = root / "peak"
     prefix = ALONE if network == "namespace" else ()
     start = time.monotonic()
     process = subprocess.Popen(
-        [*prefix, *python, str(script)],
+        [*prefix, *python, str(peak), str(script)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -99,14 +100,13 @@ def execute(
         process.kill()
         raise
     finally:
-        _, status, used = os.wait4(process.pid, 0)  # beside the exit code, what it used
-        process.returncode = os.waitstatus_to_exitcode(status)
+        process.wait()
         timer.cancel()
     seconds = time.monotonic() - start
     if process.returncode:
         why = f"was stopped after {limit_s:g} s" if seconds >= limit_s else f"ended with code {process.returncode}"
         raise UserError(f"kernel test: the kernel {why}; its log stands above")
-    return Usage(seconds, used.ru_maxrss * 1024, network)
+    return Usage(seconds, int(peak.read_text()), network)
 
 
 def _need_bundle(paths: Paths, folds: Sequence[int]) -> None:

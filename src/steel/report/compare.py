@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from steel import cli, files
+from steel import cli
 from steel.competition import CLASSES
 from steel.config import Solution
 from steel.data.folds import group_of
@@ -156,9 +156,7 @@ def _open(path: Path, kind: str) -> Side:
     decided = folder / "decide"
     if missing := [name for name in (RECORD, *WRITTEN) if not (decided / name).is_file()]:
         raise UserError(f"{path}: {decided} has no {shorten(missing)}: run `steel decide CONFIG` first")
-    recorded = {Path(name).name: value for name, value in files.read_json(decided / RECORD)["outputs"].items()}
-    if changed := [name for name in WRITTEN if files.sha256(decided / name) != recorded.get(name)]:
-        raise UserError(f"{path}: {decided / changed[0]} is not as recorded: run `steel decide CONFIG` again")
+    run.check_whole(decided)
     solution, _ = cli.parse("status", "", [str(decided / "solution.json")])
     table, ships, decision = run.load(decided)
     outcomes = judge(table, decision, ships)
