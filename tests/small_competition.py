@@ -1,6 +1,5 @@
 """A competition of three training and two test images on a Kaggle of our own, and what its download leaves."""
 
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,14 +53,3 @@ def raw() -> dict[str, bytes]:
 def left() -> list[str]:
     """What lies in the data folder beside the published files, but for the lock and the mark of a begun run."""
     return sorted(path.name for path in RAW.parent.iterdir() if path.name not in ("raw", ".lock", ".begun"))
-
-
-@contextmanager
-def files_of_at_most(n_bytes: int) -> Iterator[None]:
-    """No file can grow beyond this: the system refuses a write as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,32 +1,19 @@
 """A full disk, two runs at once, Ctrl-C: one line, and what stood still stands."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+from full_disk import files_of_at_most
 from tiny import ON_RAW, RAW
 
 ADVICE = "free some space and start it again, it continues"
-
-
-@contextmanager
-def files_of_at_most(n_bytes: int) -> Iterator[None]:
-    """No file can grow beyond this: the system refuses a write as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.usefixtures("copied")

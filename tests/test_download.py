@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import tiny
+from full_disk import files_of_at_most
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kaggle_server import KEY, RULES, Fault, KaggleServer, make_zip, waits
-from small_competition import ARCHIVE, MEMBERS, RAW, RECORD, WHAT, competition, files_of_at_most, left, raw, run
+from small_competition import ARCHIVE, MEMBERS, RAW, RECORD, WHAT, competition, left, raw, run
 
 from steel import files
 from steel.__main__ import main

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import tiny
+from full_disk import files_of_at_most
 from kaggle_server import Fault, KaggleServer, make_zip
-from small_competition import ARCHIVE, IMAGES, MEMBERS, PART, RAW, competition, files_of_at_most, left, raw, run
+from small_competition import ARCHIVE, IMAGES, MEMBERS, PART, RAW, competition, left, raw, run
 
 from steel import files
 from steel.__main__ import main

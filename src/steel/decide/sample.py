@@ -32,7 +32,7 @@ class Bag(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What n images of one class would show at each of the LEVELS, as `families.sums_of` wants it.
+    """What n images of one class would show at each of the LEVELS, as `grid.sums_of` wants it.
 
     Attributes:
         gain: (62, n) float64, what showing it adds to the Dice of showing nothing.

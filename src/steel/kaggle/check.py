@@ -8,9 +8,8 @@ import numpy as np
 from steel import rle
 from steel.competition import CLASSES
 from steel.data.images import list_images
-from steel.data.labels import check_disjoint, check_known, read_image_list, read_masks
-from steel.errors import UserError
-from steel.kaggle.score import by_pair, check_complete
+from steel.data.labels import MaskFile, check_disjoint, check_known, read_image_list, read_masks
+from steel.errors import UserError, shorten
 from steel.report.text import text_table
 
 QUANTILES = {"10 %": 0.1, "median": 0.5, "90 %": 0.9, "largest": 1.0}  # of the areas of a class
@@ -56,9 +55,10 @@ def open_submission(path: Path, images: Path | None = None) -> Submission:
         image_ids = list_images(images) if images.is_dir() else read_image_list(images)
         check_known(path, file.rows, image_ids)
     if not image_ids:
-        raise UserError(f"{path}: no rows: expected at least one strip")
-    check_complete(path, file, image_ids)
-    return Submission(path, file.per_class, len(file.rows), image_ids, by_pair(file.rows))
+        raise UserError(f"{path}: no rows: expected at least one image")
+    _check_complete(path, file, image_ids)
+    masks = {(row.image_id, row.class_id): row.rle for row in file.rows if row.rle}
+    return Submission(path, file.per_class, len(file.rows), image_ids, masks)
 
 
 def summary(found: Submission) -> str:
@@ -77,3 +77,15 @@ def summary(found: Submission) -> str:
             text_table(["area, px", "strips", "share", *QUANTILES], rows),
         ]
     )
+
+
+def _check_complete(path: Path, file: MaskFile, image_ids: list[str]) -> None:
+    """Raise UserError if an image lacks rows: any in today's form, one of its four in that of 2019."""
+    if file.per_class:
+        given = {f"{row.image_id}_{row.class_id}" for row in file.rows}
+        missing = [f"{i}_{k}" for i in image_ids for k in CLASSES if f"{i}_{k}" not in given]
+    else:
+        given = {row.image_id for row in file.rows}
+        missing = [i for i in image_ids if i not in given]
+    if missing:
+        raise UserError(f"{path}: no row for {shorten(missing)}: expected each of the {len(image_ids)} images")

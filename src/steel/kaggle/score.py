@@ -8,9 +8,9 @@ import numpy as np
 
 from steel import metrics, rle
 from steel.competition import CLASSES, N_CLASSES
-from steel.data.images import list_images
-from steel.data.labels import MaskFile, MaskRow, check_disjoint, check_known, read_image_list, read_labels, read_masks
+from steel.data.labels import read_labels, read_masks
 from steel.errors import UserError, shorten
+from steel.kaggle.check import open_submission
 
 
 def score_files(truth: Path, submission: Path, images: Path | None) -> metrics.Score:
@@ -23,21 +23,12 @@ def score_files(truth: Path, submission: Path, images: Path | None) -> metrics.S
 
     Raises UserError for faults of the files, and for images that are missing or unknown.
     """
-    predicted = read_masks(submission)
-    check_disjoint(submission, predicted.rows)
+    predicted = open_submission(submission, images)
     if images is None:
-        image_ids = list(dict.fromkeys(row.image_id for row in predicted.rows))
-    else:
-        image_ids = list_images(images) if images.is_dir() else read_image_list(images)
-        check_known(submission, predicted.rows, image_ids)
-    if not image_ids:
-        raise UserError(f"{submission}: no rows: expected at least one image")
-    check_complete(submission, predicted, image_ids)
-    if images is None:
-        _check_labelled(truth, submission, image_ids)
+        _check_labelled(truth, submission, predicted.image_ids)
     labels = read_labels(truth, None)
     masks = {(i, k): text for i, k, text in zip(labels.image_id, labels.class_id, labels.rle, strict=True)}
-    return metrics.score(*count_pixels(image_ids, by_pair(predicted.rows), masks))
+    return metrics.score(*count_pixels(predicted.image_ids, predicted.masks, masks))
 
 
 def format_score(score: metrics.Score) -> str:
@@ -55,18 +46,6 @@ def format_score(score: metrics.Score) -> str:
     return "\n".join(lines)
 
 
-def check_complete(path: Path, file: MaskFile, image_ids: list[str]) -> None:
-    """Raise UserError if an image lacks rows: any in today's form, one of its four in that of 2019."""
-    if file.per_class:
-        given = {f"{row.image_id}_{row.class_id}" for row in file.rows}
-        missing = [f"{i}_{k}" for i in image_ids for k in CLASSES if f"{i}_{k}" not in given]
-    else:
-        given = {row.image_id for row in file.rows}
-        missing = [i for i in image_ids if i not in given]
-    if missing:
-        raise UserError(f"{path}: no row for {shorten(missing)}: expected each of the {len(image_ids)} images")
-
-
 def _check_labelled(truth: Path, submission: Path, image_ids: list[str]) -> None:
     """Raise UserError if labelled images are not in the submission: their score would be left out in silence."""
     labelled = {row.image_id for row in read_masks(truth).rows}
@@ -75,10 +54,6 @@ def _check_labelled(truth: Path, submission: Path, image_ids: list[str]) -> None
             f"{submission} has no row for {shorten(missing)}, labelled in {truth}: "
             "expected every labelled image, or the images to score as --images"
         )
-
-
-def by_pair(rows: list[MaskRow]) -> dict[tuple[str, int], str]:
-    return {(row.image_id, row.class_id): row.rle for row in rows if row.rle}
 
 
 def count_pixels(
