@@ -20,13 +20,14 @@ from harness import Comparison, compare, machine, table
 from numpy.typing import NDArray
 
 from steel.competition import HEIGHT, N_CLASSES, N_TRAIN, WIDTH
+from steel.decide.adopt import ClassSearch
 from steel.decide.components import COMPONENT_LEVELS, measure_large
 from steel.decide.ensemble import largest_class
 from steel.decide.evidence import N_LEVELS
 from steel.decide.families import FAMILIES, PLAIN
 from steel.decide.grid import Grid, default_grid, surface
 from steel.decide.measure import measure
-from steel.decide.search import lofo, search
+from steel.decide.search import lofo
 from steel.decide.table import LARGE, Table
 from steel.metrics import dice
 
@@ -180,7 +181,8 @@ def search_full_size(rng: np.random.Generator, rounds: int) -> None:
     """Print the time of the whole search on a table of the train set's size."""
     full = random_table(rng, N_TRAIN)
     grid = default_grid(full)
-    times = [_seconds_of(lambda: search(full, grid, (PLAIN,))) / N_CLASSES for _ in range(rounds)]
+    everywhere = frozenset(full.fold.tolist())
+    times = [_seconds_of(lambda: ClassSearch(full, 0, grid).best(PLAIN, everywhere)) for _ in range(rounds)]
     points = f"{N_LEVELS} x {len(grid.areas_px)} x {len(grid.gates)}"
     print(f"search of {points} points on {N_TRAIN} images: {np.median(times):.2f} s per class (n={rounds})")
     for names, what in (((PLAIN,), "plain rules"), (tuple(FAMILIES), "all families, adopted in each rotation")):

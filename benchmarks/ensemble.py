@@ -24,8 +24,9 @@ from steel.decide.ensemble import TRANSFORMS, Blend, mean_gate, mean_map
 from steel.decide.families import PLAIN
 from steel.decide.grid import default_grid
 from steel.decide.measure import measure
+from steel.decide.rules import apply_to_table
 from steel.decide.sample import Points, Sample, correlations, reduce_strip
-from steel.decide.search import in_sample, lofo
+from steel.decide.search import lofo, search
 from steel.decide.table import LARGE, Table
 from steel.decide.weights import Found, search_blends
 from steel.metrics import score
@@ -121,12 +122,12 @@ def _exact(
     tables = {blend: _table(drawn, fold, gates, blend) for blend in set(blends.values())}
     ships = tables[blends[None]]
     grid = default_grid(ships)
-    found = in_sample(ships, grid, (PLAIN,))
     pred_px, overlap_px = np.zeros_like(ships.true_px), np.zeros_like(ships.true_px)
     for f in range(N_FOLDS):
-        rotation = lofo(tables[blends[f]], grid, (PLAIN,))
-        pred_px[fold == f], overlap_px[fold == f] = rotation.pred_px[fold == f], rotation.overlap_px[fold == f]
-    pairs = ((found.pred_px, found.overlap_px), (pred_px, overlap_px))
+        table = tables[blends[f]].subset(fold == f)
+        rules = lofo(tables[blends[f]], grid, (PLAIN,), [f])[f]
+        pred_px[fold == f], overlap_px[fold == f] = apply_to_table(rules, table)
+    pairs = (apply_to_table(search(ships, grid, (PLAIN,)), ships), (pred_px, overlap_px))
     return [f"{score(pred, ships.true_px, overlap).mean:.5f}" for pred, overlap in pairs]
 
 

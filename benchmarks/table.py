@@ -107,7 +107,7 @@ def time_table(paths: Paths) -> None:
         for call in (read_only, without_components)
     ]
     even = Blend.equal(len(names), 1)
-    seconds.append(_seconds_of(lambda: build_tables(paths, range(N_FOLDS), [even])[0][0].save(Path("table.npy"))))
+    seconds.append(_seconds_of(lambda: build_tables(paths, range(N_FOLDS), [even]).tables[0].save(Path("table.npy"))))
     workers = paths.solution.machine.workers or 1
     beyond = [1e3 * (s - seconds[0]) * workers / (len(split) * N_CLASSES) for s in seconds]
     what = ("maps read and averaged", "areas and overlaps at all thresholds", "and of components: the table, saved")

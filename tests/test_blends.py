@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import zarr
+from make_table import mean_of
 
 from steel.config import Solution
 from steel.data.cache import open_strips
@@ -19,12 +20,11 @@ from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend, mean_gate
 from steel.decide.grid import default_grid
 from steel.decide.held_out import build_tables, class_probs, outputs_of
-from steel.decide.search import apply_rotated, lofo
+from steel.decide.search import lofo
 from steel.decide.table import LAYOUT, Table
 from steel.errors import UserError
 from steel.infer.store import open_store
 from steel.kaggle import submit
-from steel.metrics import score
 from steel.paths import Paths
 
 FOLDS = (0, 1, 2)
@@ -63,11 +63,12 @@ def test_a_blind_model_loses_its_votes(paths: Paths) -> None:
 def test_tables_of_many_blends_are_those_of_each_alone(paths: Paths) -> None:
     even = Blend.equal(2, 1)
     blends = [even, replace(even, counts=((1, 1), (1, 1), (1, 0), (1, 1))), replace(even, kinds=("root",) * 4)]
-    together, seen = build_tables(paths, FOLDS, blends, _row_sum)
+    built = build_tables(paths, FOLDS, blends, _row_sum)
+    together, seen = built.tables, built.found
     masks = open_strips(paths.cache, "train").masks
     assert masks is not None and seen == masks.sum((1, 2)).tolist()
     for blend, table in zip(blends, together, strict=True):
-        (alone,), _ = build_tables(paths, FOLDS, [blend])
+        (alone,) = build_tables(paths, FOLDS, [blend]).tables
         assert same(alone, table)
     assert not same(together[0], together[1]) and not same(together[0], together[2])
 
@@ -85,7 +86,7 @@ def test_what_is_written_is_what_was_found(paths: Paths) -> None:
     assert (run.SHIPS in written) == any(blend != found.ships for blend in found.rotations.values())
     for fold, blend in found.rotations.items():
         assert same(table.subset(table.fold == fold), found.tables[blend].subset(table.fold == fold))
-        rules = lofo(found.tables[blend], default_grid(ships, 8, 8)).rules[fold]
+        rules = lofo(found.tables[blend], default_grid(ships, 8, 8))[fold]
         assert decision.lofo[fold] == rules
     votes = json.loads((paths.decide / run.VOTES).read_text())
     assert votes["mean"] == pytest.approx(_mean(table, decision), abs=1e-12)
@@ -96,13 +97,11 @@ def test_what_is_written_is_what_was_found(paths: Paths) -> None:
 
 
 def _mean(table: Table, decision: Decision) -> float:
-    pred_px, overlap_px = apply_rotated(decision.lofo, table)
-    return score(pred_px, table.true_px, overlap_px).mean
+    return mean_of(decision.lofo, table)
 
 
 def _lofo_mean(table: Table) -> float:
-    found = lofo(table, default_grid(table, 8, 8))
-    return score(found.pred_px, table.true_px, found.overlap_px).mean
+    return mean_of(lofo(table, default_grid(table, 8, 8)), table)
 
 
 def test_a_poisoned_fold_changes_nothing_that_is_chosen_for_it(paths: Paths) -> None:

@@ -71,7 +71,7 @@ def test_what_the_map_has_lost_by_eye(tail_px: float, tail: float, background: f
     has = np.arange(10) < 5
     found = calibrate.fit(evidence, (10 if few else 9) * has, overlap * has[:, None])
     assert found is not None
-    assert found.tail == pytest.approx(tail, abs=1e-12)
+    assert found.tail == pytest.approx(tail, rel=1e-5)
     assert found.pixel[0] == round(background * ONE)
 
 
@@ -111,6 +111,34 @@ def test_without_a_gate_the_area_tells() -> None:
     assert abs(found.gate) < 1e-9 and found.area > 0.5
 
 
+@pytest.mark.parametrize("lies", ["gate", "area", "both"])
+def test_a_feature_that_speaks_against_defects_is_left_out(lies: str) -> None:
+    """Masks where the gate is low, or the map shows little: that weight is 0, and the other one is learned alone."""
+    rng = np.random.default_rng(6)
+    has = np.arange(1000) % 3 == 0
+    told = 0.5 + np.where(has, 0.3, -0.3) * np.where(rng.random(1000) < 0.9, 1, -1)
+    gate = 1 - told if lies in ("gate", "both") else told
+    n_px = np.round(1000 * (1 - told if lies in ("area", "both") else told)).astype(int)
+    area = np.stack([at_least(image_of(v0=3000, v200=n)) for n in n_px])
+    found = calibrate.fit(Evidence(area, gate.astype(np.float32), np.zeros(1000)), n_px * has, area * has[:, None])
+    assert found is not None
+    assert (found.gate > 0.5, found.area > 0.2) == (lies == "area", lies == "gate")
+    assert (found.gate == 0, found.area == 0) == (lies != "area", lies != "gate")
+    if lies == "both":
+        assert found.bias == pytest.approx(np.log(334 / 666), abs=1e-6)
+
+
+def test_weights_have_six_digits() -> None:
+    """What a solver gives after them depends on the processor."""
+    has = np.arange(200) % 4 == 0
+    evidence, true_px, overlap_px = drawn(200, 2, np.full(256, 0.4), has)
+    found = calibrate.fit(replace(evidence, tail_px=np.linspace(0, 9, 200)), true_px, overlap_px)
+    assert found is not None
+    for value in (found.tail, found.bias, found.gate, found.area):
+        assert value == float(f"{value:.5e}")
+    assert found.bias != round(found.bias, 4)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_ten_masks_in_150_strips_do_not_go_wild(seed: int) -> None:
     """Where gates and maps say nothing, probabilities stay low; where gates tell all, they part, but not for sure."""
@@ -121,7 +149,7 @@ def test_ten_masks_in_150_strips_do_not_go_wild(seed: int) -> None:
     found = calibrate.fit(evidence, *noise[1:])
     assert found is not None
     p = 1 / (1 + np.exp(-defect_logit(found, evidence)))
-    assert p.mean() == pytest.approx(10 / 150, abs=1e-6)  # the bias is free of the penalty
+    assert p.mean() == pytest.approx(10 / 150, abs=1e-4)  # the bias is free of the penalty
     assert p.max() < 0.5
     told = replace(evidence, gate=np.where(has, 0.999, 0.001).astype(np.float32))
     found = calibrate.fit(told, *noise[1:])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from make_table import families_of, mean_of
 from test_search import random_table
 
 from steel.competition import N_PIXELS
@@ -21,10 +22,9 @@ from steel.decide.grid import Column, Grid, default_grid
 from steel.decide.held_out import MEASURED
 from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import Rules, apply_to_map, apply_to_table
-from steel.decide.search import in_sample, lofo
+from steel.decide.search import lofo, search
 from steel.decide.table import LARGE, Table
 from steel.errors import UserError
-from steel.metrics import score
 
 GRID = Grid((0, 1, 700, 1500, 4999, NEVER_PX), (0.0, 0.1, 0.3, 0.7, 1.0))
 CALIBRATED = {name: family for name, family in FAMILIES.items() if isinstance(family, CalibratedFamily)}
@@ -105,9 +105,8 @@ def test_a_planted_advantage_is_found_adopted_and_worth_what_it_should(name: str
     table, gain = PLANTED[name]
     grid = default_grid(table, 16, 8)
     found, plain = lofo(table, grid, (name,)), lofo(table, grid, (PLAIN,))
-    assert set(found.families.values()) == {(name,) * 4}
-    assert all(family_of(rule) == name for rules in found.rules.values() for rule in rules.classes)
-    honest, before = (score(r.pred_px, table.true_px, r.overlap_px).mean for r in (found, plain))
+    assert {families_of(rules) for rules in found.values()} == {(name,) * 4}
+    honest, before = (mean_of(rules, table) for rules in (found, plain))
     assert honest - before == pytest.approx(gain, abs=1e-4)
 
 
@@ -121,7 +120,7 @@ def test_what_was_planted_is_calibrated() -> None:
 
 def test_own_thresholds_are_those_planted() -> None:
     table, _ = PLANTED["rank_dice"]
-    rule = in_sample(table, default_grid(table, 16, 8), ("rank_dice",)).rules.classes[0]
+    rule = search(table, default_grid(table, 16, 8), ("rank_dice",)).classes[0]
     assert isinstance(rule, ExpectedRule)
     level = rule.level(table.evidence(0)).reshape(2, 2, 100)  # kind, gate, strip
     assert (level[:, 0] == 256).all()  # hidden by their gate
@@ -142,9 +141,9 @@ def test_the_scored_fold_teaches_nothing(name: str) -> None:
     poisoned.tail_px[hit] = rng.random((n, 4)) * 9000
     poisoned.gate[hit] = rng.random((n, 4))
     changed = lofo(poisoned, grid, (name,))
-    assert (changed.rules[2], changed.families[2]) == (honest.rules[2], honest.families[2])
-    assert honest.families[2] == (name,) * 4
-    assert all(changed.rules[fold] != honest.rules[fold] for fold in (0, 1, 3, 4))  # the poison does work
+    assert changed[2] == honest[2]
+    assert families_of(honest[2]) == (name,) * 4
+    assert all(changed[fold] != honest[fold] for fold in (0, 1, 3, 4))  # the poison does work
     before, after = (ClassSearch(of, 0, grid, (name,))._calibrate for of in (table, poisoned))
     for folds, touched in (({0, 1, 3, 4}, False), ({3, 4}, False), ({0, 1, 2, 3}, True), ({2}, True)):
         assert (after(frozenset(folds)) != before(frozenset(folds))) is touched
@@ -153,8 +152,7 @@ def test_the_scored_fold_teaches_nothing(name: str) -> None:
 def test_a_rotation_equals_a_search_on_the_other_folds_alone() -> None:
     table, _ = PLANTED["rank_expected"]
     grid = default_grid(table, 8, 4)
-    found, alone = lofo(table, grid), in_sample(table.subset(table.fold != 3), grid)
-    assert (found.rules[3], found.families[3]) == (alone.rules, alone.families)
+    assert lofo(table, grid)[3] == search(table.subset(table.fold != 3), grid)
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
@@ -211,7 +209,7 @@ def test_table_and_map_agree(prob: np.ndarray, mask_bits: np.ndarray, data: st.D
 def test_adopted_rules_show_on_maps_what_they_show_on_the_table(name: str) -> None:
     """A map of class 3 for one strip of each kind and gate, made of its areas."""
     table, _ = PLANTED[name]
-    rules = in_sample(table, default_grid(table, 16, 8), (name,)).rules
+    rules = search(table, default_grid(table, 16, 8), (name,))
     assert Rules.from_json(json.loads(json.dumps(rules.to_json()))) == rules  # Python's numbers, not numpy's
     pred_px, _ = apply_to_table(rules, table)
     assert len(set(pred_px[:, 2])) > 2  # nothing, and masks of both kinds

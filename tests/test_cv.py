@@ -107,7 +107,10 @@ def test_some_folds_are_marked_as_partial() -> None:
     assert numbers["headline"]["partial"] is True
     text = as_markdown("x", numbers, DECISION)
     assert "**Partial:** only fold 0, 1 of 5; not comparable with a full cross-validation." in text
-    assert "**Partial:**" not in as_markdown("x", report(), DECISION)
+    whole = as_markdown("x", report(), DECISION)
+    assert "**Partial:**" not in whole and "With two folds a rotation has one to choose by" in whole
+    more = report(decision=replace(DECISION, folds=[0, 1, 2])), DECISION
+    assert "With two folds" not in as_markdown("x", *more)
 
 
 def test_a_single_fold_is_judged_by_the_fixed_rules() -> None:

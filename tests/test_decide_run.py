@@ -43,7 +43,7 @@ def copied(finished: Path, tmp_path: Path) -> Iterator[Paths]:
 def table_of(paths: Paths, folds: list[int]) -> Table:
     """The table under equal votes."""
     even = Blend.equal(len(paths.solution.segmenters), len(paths.solution.gates))
-    (table,), _ = held_out.build_tables(paths, folds, [even])
+    (table,) = held_out.build_tables(paths, folds, [even]).tables
     return table
 
 

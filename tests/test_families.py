@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from make_table import families_of, mean_of
 from test_search import planted_table, random_table
 
-from steel.decide.adopt import ClassSearch, gains_of, is_sure
+from steel.decide.adopt import NOTHING, ClassSearch, gains_of, is_sure
 from steel.decide.components import COMPONENT_LEVELS
 from steel.decide.families import FAMILIES, LEVELS, PLAIN, Family, family_of
 from steel.decide.grid import Column, Grid, default_grid
 from steel.decide.held_out import MEASURED
 from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import apply_to_map
-from steel.decide.search import in_sample, lofo
+from steel.decide.search import lofo, search
 from steel.decide.table import LARGE, Table
 from steel.errors import UserError
-from steel.metrics import score
 
 GRID = Grid((0, 1, 700, 1500, 4999, NEVER_PX), (0.0, 0.1, 0.3, 0.7, 1.0))
 TABLE = random_table(60)
@@ -126,17 +126,16 @@ def test_a_planted_advantage_is_found_adopted_and_worth_it(name: str) -> None:
     table = PLANTED[name]()
     grid = default_grid(table, 16, 8)
     found, plain = lofo(table, grid), lofo(table, grid, (PLAIN,))
-    assert set(found.families.values()) == {(name,) * 4}
-    assert set(plain.families.values()) == {(PLAIN,) * 4}
-    assert all(family_of(rule) == name for rules in found.rules.values() for rule in rules.classes)
-    honest, before = (score(r.pred_px, table.true_px, r.overlap_px).mean for r in (found, plain))
+    assert {families_of(rules) for rules in found.values()} == {(name,) * 4}
+    assert {families_of(rules) for rules in plain.values()} == {(PLAIN,) * 4}
+    honest, before = (mean_of(rules, table) for rules in (found, plain))
     assert honest > 0.95  # what was planted separates all strips, at the resolution of the grid
     assert before < honest - 0.03
 
 
 def test_hysteresis_finds_what_was_planted() -> None:
     table = for_hysteresis()
-    rule = in_sample(table, default_grid(table, 32)).rules.classes[0]
+    rule = search(table, default_grid(table, 32)).classes[0]
     assert isinstance(rule, Rule)
     assert rule.threshold < 120 <= rule.trigger < 240
     assert rule.trigger_px <= 500
@@ -144,9 +143,9 @@ def test_hysteresis_finds_what_was_planted() -> None:
 
 def test_what_the_plain_rule_does_perfectly_stays_plain() -> None:
     table = planted_table()
-    found = in_sample(table, default_grid(table, 32, 8))
-    assert score(found.pred_px, table.true_px, found.overlap_px).mean == 1
-    assert found.families == (PLAIN,) * 4
+    rules = search(table, default_grid(table, 32, 8))
+    assert mean_of(rules, table) == 1
+    assert families_of(rules) == (PLAIN,) * 4
 
 
 @pytest.mark.parametrize(("n_helped", "expected"), [(1, PLAIN), (40, "hysteresis")])
@@ -156,15 +155,51 @@ def test_a_gain_within_its_error_is_not_adopted(n_helped: int, expected: str) ->
     is_helped = np.arange(200) < 2 * n_helped  # a true and a clean one of each
     true_px, area_px = helped.true_px[:, 0] * is_helped, helped.area_px[:, 0] * is_helped[:, None]
     table = table_of(true_px, area_px, np.ones(200))
-    assert ClassSearch(table, 0, default_grid(table, 16)).adopt(frozenset(range(5)))[0] == expected
+    assert family_of(ClassSearch(table, 0, default_grid(table, 16)).adopt(frozenset(range(5)))) == expected
+
+
+def from_one_fold() -> Table:
+    """Ten strips of fold 0 gain 1 by being shown, one strip of each other fold loses 1; the other 85 show nothing."""
+    fold = np.arange(100) // 4 % 5
+    first = np.array([np.flatnonzero(fold == f)[0] for f in range(1, 5)])
+    is_true = np.isin(np.arange(100), np.flatnonzero(fold == 0)[:10])
+    shown = is_true | np.isin(np.arange(100), first)
+    return table_of(900 * is_true, np.where(shown[:, None], 900, 0) * (T < 200), np.ones(100))
+
+
+def test_what_pays_in_one_fold_alone_shows_nothing() -> None:
+    """In sample 6 +- 3.7 strips are gained; of those left out, fold 0 shows nothing by the others, and 4 lose."""
+    table = from_one_fold()
+    one, everywhere = ClassSearch(table, 0, default_grid(table, 16), (PLAIN,)), frozenset(range(5))
+    assert gains_of(table, 0, one.best(PLAIN, everywhere)).sum() == 6
+    assert one.best(PLAIN, everywhere - {0}) == NOTHING
+    assert [gains_of(table, 0, one.best(PLAIN, everywhere - {f}))[table.fold == f].sum() for f in range(1, 5)] == [
+        -1
+    ] * 4
+    assert one.adopt(everywhere) == NOTHING
+
+
+def test_a_family_that_would_show_nothing_does_not_displace_the_plain_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = planted_table()
+    one, everywhere = ClassSearch(table, 0, default_grid(table, 16)), frozenset(range(5))
+    plain = one.best(PLAIN, everywhere)
+    assert plain != NOTHING
+    gains = {"empty": -np.ones(9), "hysteresis": np.full(9, 0.2), "component": np.full(9, 0.1)}
+    monkeypatch.setattr(one, "_left_out", lambda _: gains)
+    one._rules["hysteresis", everywhere] = NOTHING
+    assert one.adopt(everywhere) == one.best("component", everywhere)
+    one._rules["component", everywhere] = NOTHING
+    assert one.adopt(everywhere) == plain
 
 
 @pytest.mark.parametrize(
     ("gains", "expected"),
     [
         ((1, 1, 1, 1), True),  # 1 +- 0
-        ((1, 0, 0, 0), True),  # .25 +- .22: the deviation .43 by the root of 4
-        ((1, 1, -1, 0), False),  # .25 +- .41
+        ((1, 1, 0, 0), True),  # .5 +- .29: the deviation .58 by the root of 4
+        ((1, 0, 0, 0), False),  # .25 +- .25, as it always is of one alone
+        ((1, 1, -1, 0), False),  # .25 +- .48
+        ((1,), False),
         ((0, 0, 0, 0), False),  # 0 is not above 0
     ],
 )
@@ -187,33 +222,33 @@ def test_the_scored_fold_chooses_neither_family_nor_rule(name: str) -> None:
         getattr(poisoned, name_of_truth)[hit] = 0
     poisoned.gate[hit] = rng.random((hit.sum(), 4))
     changed = lofo(poisoned, grid)
-    assert (changed.rules[2], changed.families[2]) == (honest.rules[2], honest.families[2])
-    assert honest.families[2] == (name,) * 4
-    assert all(changed.rules[fold] != honest.rules[fold] for fold in (0, 1, 3, 4))  # the poison does work
+    assert changed[2] == honest[2]
+    assert families_of(honest[2]) == (name,) * 4
+    assert all(changed[fold] != honest[fold] for fold in (0, 1, 3, 4))  # the poison does work
     if name == "hysteresis":  # strong enough to change the family of others as well
-        assert any(changed.families[fold] != honest.families[fold] for fold in (0, 1, 3, 4))
+        assert any(families_of(changed[fold]) != families_of(honest[fold]) for fold in (0, 1, 3, 4))
 
 
 def test_two_folds_leave_nothing_to_choose_a_family_by() -> None:
     table = for_hysteresis()
     two = replace(table, fold=(table.fold % 2).astype(np.int16))
     grid = default_grid(two, 16)
-    assert lofo(two, grid).families == {0: (PLAIN,) * 4, 1: (PLAIN,) * 4}
-    assert in_sample(two, grid).families == ("hysteresis",) * 4  # here each of the two is left out once
+    assert {fold: families_of(rules) for fold, rules in lofo(two, grid).items()} == {0: (PLAIN,) * 4, 1: (PLAIN,) * 4}
+    assert families_of(search(two, grid)) == ("hysteresis",) * 4  # here each of the two is left out once
     one = replace(table, fold=np.zeros(len(table), np.int16))
-    assert in_sample(one, grid).families == (PLAIN,) * 4
+    assert families_of(search(one, grid)) == (PLAIN,) * 4
 
 
 def test_without_a_classifier_gates_are_not_tried() -> None:
     table = for_hysteresis()
-    search = ClassSearch(table, 0, default_grid(table, 16))
-    search.adopt(frozenset(range(5)))
-    assert {name for name, _ in search._sums} == {PLAIN, "hysteresis", "component"}
+    one = ClassSearch(table, 0, default_grid(table, 16))
+    one.adopt(frozenset(range(5)))
+    assert {name for name, _ in one._sums} == {PLAIN, "hysteresis", "component"}
 
 
 def test_an_adopted_rule_shows_the_same_on_maps() -> None:
     """Three strips' maps in place of a table: 3000 px of 110, of which 500 reach 230, or all of them faint."""
-    rules = in_sample(for_hysteresis(), default_grid(for_hysteresis(), 32)).rules
+    rules = search(for_hysteresis(), default_grid(for_hysteresis(), 32))
     prob = np.zeros((4, 256, 1600), np.uint8)
     prob[1, :30, :100] = 110
     gate = np.ones(4, np.float32)

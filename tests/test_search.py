@@ -5,13 +5,14 @@ from dataclasses import replace
 import make_table
 import numpy as np
 import pytest
+from make_table import mean_of
 
 from steel.competition import N_PIXELS
-from steel.decide.adopt import NOTHING, choose, pays, smooth
+from steel.decide.adopt import NOTHING, choose, gains_of, is_sure, smooth
 from steel.decide.grid import Grid, default_grid, surface
 from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import Rules, apply_to_table
-from steel.decide.search import in_sample, lofo, search
+from steel.decide.search import apply_rotated, lofo, search
 from steel.decide.table import Table
 from steel.errors import UserError
 from steel.metrics import score
@@ -102,13 +103,13 @@ def test_smooth_equals_the_mean_over_existing_neighbours() -> None:
 
 def test_search_finds_the_planted_optimum() -> None:
     table = planted_table()
-    result = in_sample(table, default_grid(table), ("plain",))
-    for rule in result.rules.classes:
+    rules = search(table, default_grid(table), ("plain",))
+    for rule in rules.classes:
         assert isinstance(rule, Rule)
         assert abs(rule.threshold - 140) <= 20  # the middle of 100..180
         assert 800 < rule.min_area_px <= 3000
         assert 0.4 < rule.min_gate <= 0.6
-    assert score(result.pred_px, table.true_px, result.overlap_px).mean == 1
+    assert mean_of(rules, table) == 1
 
 
 def test_a_plateau_beats_a_higher_spike() -> None:
@@ -127,9 +128,9 @@ def test_a_class_better_left_out_shows_nothing() -> None:
     table = planted_table()
     truth = ("true_px", "overlap_px", "large_overlap_px")
     clean = replace(table, **{name: np.zeros_like(getattr(table, name)) for name in truth})
-    result = in_sample(clean, default_grid(clean, 16, 8))
-    assert result.rules.classes == (NOTHING,) * 4
-    assert not result.pred_px.any()
+    rules = search(clean, default_grid(clean, 16, 8))
+    assert rules.classes == (NOTHING,) * 4
+    assert not apply_to_table(rules, clean)[0].any()
 
 
 @pytest.mark.parametrize(("n_found", "n_wrong", "expected"), [(4, 0, True), (2, 1, False), (9, 2, True), (9, 6, False)])
@@ -144,8 +145,8 @@ def test_a_few_lucky_masks_are_no_reason_to_show_a_class(n_found: int, n_wrong: 
         overlap_px=np.minimum(area_px, true_px[..., None]),
         gate=np.ones((100, 4), np.float32),
     )
-    assert pays(table, 2, Rule(100, 500, 0.5)) is expected
-    assert not pays(table, 2, NOTHING)
+    assert is_sure(gains_of(table, 2, Rule(100, 500, 0.5))) is expected
+    assert not is_sure(gains_of(table, 2, NOTHING))
 
 
 def test_classes_are_searched_on_their_own() -> None:
@@ -157,7 +158,7 @@ def test_classes_are_searched_on_their_own() -> None:
 
 
 def test_lofo_never_sees_the_fold_it_scores() -> None:
-    table = random_table(100)
+    table = planted_table(100)
     grid = default_grid(table, 16, 8)
     honest = lofo(table, grid, ("plain",))  # more families: test_families
     rng = np.random.default_rng(9)
@@ -170,18 +171,19 @@ def test_lofo_never_sees_the_fold_it_scores() -> None:
         poisoned.overlap_px[hit] = 0
         poisoned.gate[hit] = 1
         changed = lofo(poisoned, grid, ("plain",))
-        assert changed.rules[fold] == honest.rules[fold]
-        assert all(changed.rules[f] != honest.rules[f] for f in range(5) if f != fold)  # the poison does work
+        assert changed[fold] == honest[fold]
+        assert all(changed[f] != honest[f] for f in range(5) if f != fold)  # the poison does work
 
 
 def test_lofo_applies_each_rule_to_its_own_fold() -> None:
     table = random_table(100)
-    result = lofo(table, default_grid(table, 16, 8))
-    assert sorted(result.rules) == [0, 1, 2, 3, 4]
-    for fold, rules in result.rules.items():
-        pred_px, overlap_px = apply_to_table(rules, table)
+    rotated = lofo(table, default_grid(table, 16, 8))
+    assert sorted(rotated) == [0, 1, 2, 3, 4]
+    shown = apply_rotated(rotated, table)
+    for fold, rules in rotated.items():
         rows = table.fold == fold
-        assert (result.pred_px[rows] == pred_px[rows]).all() and (result.overlap_px[rows] == overlap_px[rows]).all()
+        for found, expected in zip(shown, apply_to_table(rules, table), strict=True):
+            assert (found[rows] == expected[rows]).all()
 
 
 def test_a_rotation_equals_a_search_on_the_other_folds_alone() -> None:
@@ -189,8 +191,7 @@ def test_a_rotation_equals_a_search_on_the_other_folds_alone() -> None:
     grid = default_grid(table, 16, 8)
     found = lofo(table, grid)
     for fold in range(2):
-        alone = in_sample(table.subset(table.fold != fold), grid)
-        assert (found.rules[fold], found.families[fold]) == (alone.rules, alone.families)
+        assert found[fold] == search(table.subset(table.fold != fold), grid)
 
 
 def test_lofo_needs_two_folds() -> None:

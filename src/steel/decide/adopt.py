@@ -19,6 +19,7 @@ from steel.metrics import dice
 
 TIE = 1e-12  # scores nearer than this are equal: far above rounding, far below one image in a million
 NOTHING = Rule(threshold=128, min_area_px=NEVER_PX, min_gate=0.0)
+EMPTY = "empty"  # what adoption calls it
 
 
 def smooth(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -64,17 +65,13 @@ def gains_of(table: Table, k: int, rule: AnyRule) -> NDArray[np.float64]:
 
 
 def is_sure(gains: NDArray[np.float64]) -> bool:
-    """Whether the mean of these gains (n,) is above its standard error.
+    """Whether the mean of these gains (n,) is above its standard error; never if it comes from one image alone.
 
     The rule of one standard error (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3): a few
     lucky masks on few images are no reason for anything.
     """
-    return bool(gains.mean() > gains.std() / np.sqrt(len(gains)))
-
-
-def pays(table: Table, k: int, rule: AnyRule) -> bool:
-    """Whether a rule of class index k surely gains something over showing nothing, on the table's images."""
-    return is_sure(gains_of(table, k, rule))
+    n = len(gains)
+    return n > 1 and bool(gains.mean() - gains.std(ddof=1) / np.sqrt(n) > TIE)
 
 
 class ClassSearch:
@@ -99,21 +96,18 @@ class ClassSearch:
         # 26 MB of all training images: of the last calibration alone.
         self._expected = lru_cache(1)(lambda calibration: Expectation.of(calibration, self._evidence))
 
-    def adopt(self, folds: frozenset[int]) -> tuple[str, AnyRule]:
-        """The family for some folds and its rule, by these folds alone.
+    def adopt(self, folds: frozenset[int]) -> AnyRule:
+        """The rule for some folds, of the family that these folds choose.
 
         Each fold in turn is left out, and every family searched on the others. A family is adopted over the plain rule
         if its gain over it, on the images left out, is above its standard error; of several, the one with the largest.
-        With a single fold there is nothing to leave out: the rule is plain.
+        So is showing nothing, where the plain rules surely lose by what they show. With a single fold there is nothing
+        to leave out: the rule is plain.
         """
-        has_gate = any((self._columns[fold].gate != 1).any() for fold in folds)
-        idle = {n for n, f in self.families.items() if isinstance(f, Family) and f.needs_gate and not has_gate}
-        rivals = [name for name in self.families if name != PLAIN and name not in idle]
-        gains = self._left_out(rivals, folds) if rivals and len(folds) > 1 else {}
-        sure = [name for name in gains if is_sure(gains[name])]
+        gains = self._left_out(folds) if len(folds) > 1 else {}
+        sure = [name for name in gains if is_sure(gains[name]) and self._shows(name, folds)]
         name = max(sure, key=lambda n: gains[n].mean(), default=PLAIN)
-        rule = self.best(name, folds)
-        return PLAIN if rule == NOTHING else name, rule
+        return NOTHING if name == EMPTY else self.best(name, folds)
 
     def best(self, name: str, folds: frozenset[int]) -> AnyRule:
         """The best rule of a family on some folds (see `choose`), or NOTHING where that does not pay."""
@@ -139,15 +133,23 @@ class ClassSearch:
     def _choose(self, sums: Sequence[NDArray[np.float64]], folds: frozenset[int]) -> tuple[int, ...] | None:
         return choose(reduce(np.add, sums) / len(self._rows(folds)))
 
-    def _left_out(self, names: Sequence[str], folds: frozenset[int]) -> dict[str, NDArray[np.float64]]:
-        """Gains of families over the plain rule on every image of the folds, by rules from the others of these."""
-        gains: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
+    def _left_out(self, folds: frozenset[int]) -> dict[str, NDArray[np.float64]]:
+        """Gains of all others over the plain rule on every image of the folds, by rules from the others of these."""
+        has_gate = any((self._columns[fold].gate != 1).any() for fold in folds)
+        idle = {n for n, f in self.families.items() if isinstance(f, Family) and f.needs_gate and not has_gate}
+        rivals = [name for name in self.families if name not in (PLAIN, *idle)]
+        gains: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (EMPTY, *rivals)}
         for fold in sorted(folds):
             rows, others = self._rows({fold}), folds - {fold}
             plain = self._gain(self.best(PLAIN, others))
-            for name in names:  # those that are calibrated come together: what is expected is known from the first
+            gains[EMPTY].append(-plain[rows])
+            for name in rivals:  # those that are calibrated come together: what is expected is known from the first
                 gains[name].append((self._gain(self.best(name, others)) - plain)[rows])
         return {name: np.concatenate(parts) for name, parts in gains.items()}
+
+    def _shows(self, name: str, folds: frozenset[int]) -> bool:
+        """Whether a family would still show anything: what gained on the images left out may not pay on all."""
+        return name == EMPTY or self.best(name, folds) != NOTHING
 
     def _sum(self, name: str, family: Family, fold: int) -> NDArray[np.float64]:
         if (name, fold) not in self._sums:

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steel.data.cache import open_strips
-from steel.data.folds import fold_of
 from steel.decide.combine import Outputs
 from steel.decide.ensemble import Blend
-from steel.decide.held_out import build_tables, classifiers_of
+from steel.decide.held_out import build_tables
 from steel.decide.sample import Points, Sample, correlations, reduce_strip
 from steel.decide.table import Table
 from steel.decide.weights import search_blends
@@ -45,7 +43,7 @@ class Ensemble:
 def vote_equally(paths: Paths, folds: Sequence[int]) -> Ensemble:
     """Every model counts alike."""
     even = _even(paths)
-    (table,), _ = build_tables(paths, folds, [even])
+    (table,) = build_tables(paths, folds, [even]).tables
     return Ensemble(even, dict.fromkeys(_folds(table), even), {even: table})
 
 
@@ -55,20 +53,16 @@ def search_votes(paths: Paths, folds: Sequence[int]) -> Ensemble:
     One pass over the stores gives the table under equal votes and the sample, a second one the other tables.
     """
     even = _even(paths)
-    (table,), points = build_tables(paths, folds, [even], _reduce)
+    built = build_tables(paths, folds, [even], _reduce)
+    (table,) = built.tables
     if len(_folds(table)) < 2:  # nothing can be left out: as for the rules
         return Ensemble(even, dict.fromkeys(_folds(table), even), {even: table})
-    strips = open_strips(paths.cache, "train")
-    split = fold_of(paths.folds, strips.image_ids)
-    rows = {k: np.flatnonzero(split == k) for k in folds}
-    order = np.argsort(np.concatenate(list(rows.values())))
-    probs = [prob[order] for prob in classifiers_of(paths, strips, rows)]
-    sample = Sample.of(points, table.fold, table.true_px, probs)
+    sample = Sample.of(built.found, table.fold, table.true_px, built.probs)
     wanted = paths.solution.machine.workers
     found = search_blends(sample, wanted if wanted is not None else cores())
     tables = {even: table}
     if others := [blend for blend in dict.fromkeys([found.ships, *found.rotations.values()]) if blend != even]:
-        tables |= zip(others, build_tables(paths, folds, others)[0], strict=True)
+        tables |= zip(others, build_tables(paths, folds, others).tables, strict=True)
     return Ensemble(found.ships, found.rotations, tables, found.evidence() | {"correlations": correlations(sample)})
 
 

@@ -30,6 +30,11 @@ def fit(evidence: Evidence, true_px: NDArray, overlap_px: NDArray) -> Calibratio
     return Calibration(tuple(pixel.tolist()), tail, bias, gate, area)
 
 
+def _rounded(value: float) -> float:
+    """To six digits: the last ones of what a solver gives depend on the processor."""
+    return float(f"{value:.6g}")
+
+
 def _fit_pixels(
     area_px: NDArray[np.int32], tail_px: NDArray[np.float64], true_px: NDArray, overlap_px: NDArray
 ) -> tuple[NDArray[np.int64], float]:
@@ -52,7 +57,7 @@ def _fit_pixels(
     isotonic.fit(seen, hits[seen] / count[seen], sample_weight=count[seen])
     p = isotonic.predict(np.arange(N_LEVELS))
     lost, in_tail = p[0] * count[0], tail_px.sum()
-    tail = float(min(lost / in_tail, 510 * p[1])) if in_tail > 0 else 0.0
+    tail = _rounded(min(lost / in_tail, 510 * p[1])) if in_tail > 0 else 0.0
     p[0] = max(lost - tail * in_tail, 0) / max(count[0], 1)
     return np.rint(ONE * p).astype(np.int64), tail
 
@@ -63,13 +68,22 @@ def _fit_defect(
     """Bias and weights of a logistic regression of "has a mask" (n,) on two features (n,).
 
     The features are standardised and their weights drawn to 0 by half their squares (L2, C = 1), worth about one
-    image's evidence: ten masks cannot make the curve steep, and a gate that is always the same gets no weight.
+    image's evidence: ten masks cannot make the curve steep, and a gate that is always the same gets no weight. No
+    weight is negative, or beyond the areas that were seen a larger one would speak against a defect: a feature that
+    would get one is left out.
     """
     from sklearn.linear_model import LogisticRegression
 
     x = np.column_stack([gate, area])
     middle, scale = x.mean(0), x.std(0)
     scale[scale < 1e-9] = 1.0  # all the same but for rounding
-    model = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-9).fit((x - middle) / scale, has)
-    weight = model.coef_[0] / scale
-    return float(model.intercept_[0] - weight @ middle), float(weight[0]), float(weight[1])
+    columns, weight = [0, 1], np.zeros(2)
+    while columns:
+        model = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-9)
+        found = model.fit(((x - middle) / scale)[:, columns], has).coef_[0]
+        if (found >= 0).all():
+            weight[columns] = found / scale[columns]
+            break
+        columns = [column for column, one in zip(columns, found, strict=True) if one > 0]
+    bias = model.intercept_[0] - weight @ middle if columns else np.log(has.sum() / (~has).sum())
+    return _rounded(bias), _rounded(weight[0]), _rounded(weight[1])

@@ -1,9 +1,10 @@
 """The table of all held-out strips, from the stored maps of the models; and any other pass over those maps."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,24 @@ OnStrip = Callable[[Outputs, NDArray[np.uint8]], T]  # of the segmenters' output
 MEASURED = ("true_px", "area_px", "overlap_px", "large_area_px", "large_overlap_px", "tail_px")  # fields of the table
 
 
+@dataclass(frozen=True)
+class Built(Generic[T]):
+    """What a pass over the stores has given.
+
+    Attributes:
+        tables: of each blend.
+        found: results of the call, in the order of the tables' rows.
+        probs: class probabilities (n, 4) of each classifier, in that order.
+    """
+
+    tables: list[Table]
+    found: list[T]
+    probs: list[NDArray[np.float64]]
+
+
 def build_tables(
     paths: Paths, folds: Sequence[int], blends: Sequence[Blend], call: OnStrip[T] | None = None
-) -> tuple[list[Table], list[T]]:
+) -> Built[T]:
     """Measure the ensemble's map of every image that the given folds hold out, for one or more ways to average.
 
     Of a single fold the table's column `fold` names random parts: rules are tuned on some and scored on another.
@@ -41,9 +57,6 @@ def build_tables(
         folds: those whose stores are read.
         blends: ways to average.
         call: anything more to do with each strip in the same pass; None: nothing.
-
-    Returns:
-        The table of each blend, and the results of the call in the order of the tables' rows.
     """
     strips = open_strips(paths.cache, "train")
     split = fold_of(paths.folds, strips.image_ids)
@@ -53,7 +66,7 @@ def build_tables(
     image_ids = np.array(strips.image_ids)[chosen]
     of_one = deal_groups(group_of(paths.folds, image_ids.tolist()), N_PARTS) if len(folds) == 1 else None
     fold = (split[chosen] if of_one is None else of_one).astype(np.int16)
-    probs = [prob[order] for prob in classifiers_of(paths, strips, rows)]
+    probs = [prob[order] for prob in _classifiers_of(paths, strips, rows)]
     measure_all = partial(_measure_all, blends=tuple(blends), call=call)
     found = map_strips(paths, paths.solution.segmenters, strips, rows, measure_all, "decide: table")
     tables = []
@@ -61,7 +74,7 @@ def build_tables(
         measured = np.concatenate([records[i] for records, _ in found])[order]
         gate = mean_gate(probs, len(chosen), blend.gate_counts)
         tables.append(Table(image_ids, fold, gate=gate, **{name: measured[name] for name in MEASURED}))
-    return tables, [] if call is None else [found[place][1] for place in order]
+    return Built(tables, [] if call is None else [found[place][1] for place in order], probs)
 
 
 def measure_strip(outputs: Outputs, mask_bits: NDArray[np.uint8], blends: Sequence[Blend]) -> list[NDArray]:
@@ -99,7 +112,7 @@ def class_probs(stores: Sequence[Store]) -> list[NDArray[np.float64]]:
     return [store.gate for store in stores if store.gate is not None]
 
 
-def classifiers_of(paths: Paths, strips: Strips, rows: Mapping[int, NDArray[np.int64]]) -> list[NDArray[np.float64]]:
+def _classifiers_of(paths: Paths, strips: Strips, rows: Mapping[int, NDArray[np.int64]]) -> list[NDArray[np.float64]]:
     """Class probabilities (n, 4) of each classifier, fold after fold, of the strips that the folds hold out."""
     parts = []
     for fold, held_out in rows.items():

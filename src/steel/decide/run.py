@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from steel.decide.ensemble import Blend
 from steel.decide.families import FAMILIES, PLAIN
 from steel.decide.grid import Grid, default_grid
 from steel.decide.rules import Rules, fixed_rules
-from steel.decide.search import apply_rotated, in_sample, lofo
+from steel.decide.search import apply_rotated, lofo, search
 from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
 from steel.errors import UserError
@@ -26,6 +27,7 @@ from steel.stage import RECORD, Spec, recorded
 
 TABLE, SHIPS, RULES, VOTES, SOLUTION = "table.npy", "ships.npy", "rules.json", "votes.json", "solution.json"
 SURFACES = "surfaces.npz"
+PACKAGES = ("numpy", "opencv-python-headless", "scikit-learn")  # those that have a say in the numbers
 CODE = ("decide", "infer/store", "data/cache", "data/folds", "metrics", "competition")
 
 
@@ -36,7 +38,8 @@ def spec(paths: Paths, folds: Sequence[int]) -> Spec:
     inputs["folds"] = recorded(paths.folds_record)
     solution = paths.solution
     order = {"segmenters": solution.segmenters, "gates": solution.gates}  # votes are counted in the order of the YAML
-    return Spec("decide", paths.decide, {**asdict(solution.decide), "folds": list(folds), **order}, inputs, CODE)
+    config = {**asdict(solution.decide), "folds": list(folds), **order}
+    return Spec("decide", paths.decide, config, inputs, CODE, {name: version(name) for name in PACKAGES})
 
 
 def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
@@ -52,7 +55,7 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
         gates=solution.gates,
         folds=list(folds),
         blend=ensemble.ships,
-        tuned=in_sample(ships, grid).rules,
+        tuned=search(ships, grid),
         fixed=_fixed(solution),
         lofo=_rotate(ensemble, grid, tuple(FAMILIES)),
         plain=_rotate(ensemble, grid, (PLAIN,)),
@@ -93,7 +96,7 @@ def _rotate(ensemble: Ensemble, grid: Grid, families: Sequence[str]) -> dict[int
     rules: dict[int, Rules] = {}
     for blend in dict.fromkeys(ensemble.rotations.values()):
         left_out = [fold for fold, own in ensemble.rotations.items() if own == blend]
-        rules |= lofo(ensemble.tables[blend], grid, families, left_out).rules
+        rules |= lofo(ensemble.tables[blend], grid, families, left_out)
     return dict(sorted(rules.items()))
 
 
@@ -101,11 +104,8 @@ def _gives(paths: Paths, ensemble: Ensemble, decision: Decision, grid: Grid) -> 
     """What the votes found give, leaving one fold out, against equal votes: for the report."""
     even = Blend.equal(len(decision.segmenters), len(decision.gates))
     equal_table, table = ensemble.tables[even], ensemble.honest
-    equally = lofo(equal_table, grid)
-    values = [
-        dice(pred_px, table.true_px, overlap_px)
-        for pred_px, overlap_px in ((equally.pred_px, equally.overlap_px), apply_rotated(decision.lofo, table))
-    ]
+    shown = apply_rotated(lofo(equal_table, grid), equal_table), apply_rotated(decision.lofo, table)
+    values = [dice(pred_px, table.true_px, overlap_px) for pred_px, overlap_px in shown]
     group = group_of(paths.folds, table.image_ids.tolist())
     equal_mean, mean = (resample(of_one, table.true_px > 0, group).mean for of_one in values)
     return {"equal_mean": equal_mean[0], "mean": mean[0], "gap": interval(mean - equal_mean).as_json()}

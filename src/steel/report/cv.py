@@ -150,6 +150,11 @@ def _headline(numbers: dict[str, Any]) -> list[str]:
             f"Fold {head['folds'][0]} alone was held out{share}: the rules were tuned on four fifths of it and scored "
             "on the last, in turn; below, a fold is such a part."
         )
+    if len(head["folds"]) == 2:
+        lines.append(
+            "With two folds a rotation has one to choose by, and leaves none out: its rules are plain. Those that ship "
+            "may be of another family, and this score is then not quite theirs."
+        )
     if head["optimism"] is not None:
         lines.append(f"Tuning and scoring on the same strips would claim {head['optimism']:+.5f}.")
     return lines

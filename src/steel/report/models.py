@@ -19,7 +19,7 @@ from steel.decide.grid import default_grid
 from steel.decide.held_out import class_probs, map_strips
 from steel.decide.measure import measure
 from steel.decide.rules import apply_to_table
-from steel.decide.search import lofo
+from steel.decide.search import apply_rotated, lofo
 from steel.decide.table import Table
 from steel.errors import UserError
 from steel.infer.store import open_store
@@ -175,8 +175,8 @@ def _decide(
     """How it was decided, a key of WAYS, and the pixels shown and their overlap, each (n, 4)."""
     if len(np.unique(table.fold)) < 2:
         return "fixed", apply_to_table(decision.fixed, table)
-    found = lofo(table, default_grid(table, config.n_area, config.n_gate), (PLAIN,))
-    return "plain", (found.pred_px, found.overlap_px)
+    rules = lofo(table, default_grid(table, config.n_area, config.n_gate), (PLAIN,))
+    return "plain", apply_rotated(rules, table)
 
 
 def _net(model: ModelConfig) -> str:
