@@ -18,6 +18,7 @@ import tiny
 from steel import files
 from steel.__main__ import main
 from steel.config import Solution
+from steel.decide import fallback
 from steel.decide.decision import Decision
 from steel.decide.expected import Calibration, ExpectedRule
 from steel.decide.rule import Rule
@@ -78,7 +79,13 @@ def written() -> dict[str, int]:
 def test_what_lies_in_it() -> None:
     names = sorted(name for name in written() if not name.startswith("dataset/wheels/"))
     weights = [f"dataset/{model}-fold{k}.safetensors" for model in ("fpn", "gate") for k in range(3)]
-    data = ["dataset/dataset-metadata.json", *weights, "dataset/rules.json", "dataset/solution.json"]
+    data = [
+        "dataset/dataset-metadata.json",
+        "dataset/fallbacks.json",
+        *weights,
+        "dataset/rules.json",
+        "dataset/solution.json",
+    ]
     assert names == [*data, "kernel-metadata.json", "kernel.py"]
     wheels = sorted(path.name for path in (KERNEL / "dataset/wheels").iterdir())
     assert [name.partition("-")[0] for name in wheels] == sorted(SHIPPED)
@@ -129,6 +136,9 @@ def test_the_kernel_says_at_its_top_what_it_is() -> None:
     assert lines["Models"] == "fpn (FPN on tu-test_resnet), gate (test_resnet)"
     assert lines["Folds"] == "0, 1, 2" and lines["Views"] == "identity, hflip"
     assert lines["Class 3"] == bundle._asks(rule)
+    first, second = fallback.load(KERNEL / "dataset/fallbacks.json")
+    assert lines["Fallback 1"] == f"fpn, gate; 1 view; 3 folds; CV {first.mean:.5f}"
+    assert lines["Fallback 2"] == f"fpn, gate; 1 view; 1 fold; CV {second.mean:.5f}"
     assert lines["Attach"] == "competition severstal-steel-defect-detection, dataset me/steel-tiny-weights"
     assert "@" not in text  # every place is filled
 

@@ -10,6 +10,7 @@ from steel import cli
 from steel.config import (
     DataConfig,
     DecideConfig,
+    KernelConfig,
     MachineConfig,
     ModelConfig,
     Phase,
@@ -152,6 +153,7 @@ def test_the_edges_of_the_ranges_are_allowed() -> None:
             SplitConfig(20),
             PredictConfig(["hvflip"], 1),
             DecideConfig(3, 256, 0.004, [0, 0, 0, 409600], 1.0),
+            KernelConfig(60, 30),
             MachineConfig("cuda:1", 1, 1, 0),
         )
     )

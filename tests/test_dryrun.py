@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from steel.competition import SLUG
 from steel.errors import UserError
 from steel.kaggle import bundle, clean_run, dryrun, kernel
 from steel.kaggle.dryrun import Usage
+from steel.kaggle.layout import HURRIED
 from steel.paths import Paths
 
 RECORD = Path("kernels/tiny/dry_run.json")
@@ -35,11 +36,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def in_process(monkeypatch: pytest.MonkeyPatch, spoil: str = "") -> dict[str, list[str]]:
+def in_process(monkeypatch: pytest.MonkeyPatch, spoil: str = "", log: Sequence[str] = ()) -> dict[str, list[str]]:
     """Let the kernel run in this process, and perhaps spoil what it writes; gives what lies in each of its folders."""
     seen: dict[str, list[str]] = {}
 
-    def execute(root: Path, script: Path, environment: dict[str, str]) -> Usage:
+    def execute(root: Path, script: Path, environment: dict[str, str], limit_s: float) -> Usage:
+        assert limit_s == 3600
         assert script.read_text().startswith('"""Kaggle kernel of the solution tiny')
         inputs, working = Path(environment["STEEL_INPUT"]), Path(environment["STEEL_WORKING"])
         assert (inputs, working) == (root / "input", root / "working")
@@ -48,7 +50,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, spoil: str = "") -> dict[str, li
         if spoil:
             path = working / "submission.csv"
             path.write_text(path.read_text().replace(spoil, "x"))
-        return Usage(2.0, 2**30, "namespace")
+        return Usage(2.0, 2**30, "namespace", list(log))
 
     monkeypatch.setattr(dryrun, "execute", execute)
     return seen
@@ -66,6 +68,16 @@ def test_the_bundle_gives_the_very_bytes(own: Paths, capsys: pytest.CaptureFixtu
     assert 0 < record["seconds"] < 600 and 50 << 20 < record["peak_bytes"] < dryrun.LIMIT_BYTES
     assert record["network"] in ("namespace", "guard")
     assert bundle.passed(own)
+
+
+@pytest.mark.usefixtures("own")
+def test_a_kernel_that_had_to_hurry_has_not_passed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_process(monkeypatch, log=["kernel: 6 strips", f"{HURRIED}after 3 of 9 batches on with fpn"])
+    message = tiny.fault(capsys, "kernel", "test", tiny.CONFIG)
+    assert message.startswith("kernel test: on this machine 3600 s are too short for the whole ensemble")
+    assert not RECORD.exists()
 
 
 @pytest.mark.usefixtures("own")

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,14 +17,17 @@ from steel import files
 from steel.__main__ import main
 from steel.data.images import list_images, read_strip
 from steel.data.labels import read_image_list
+from steel.decide import fallback
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend
+from steel.decide.fallback import Fallback
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
 from steel.errors import UserError
 from steel.infer.predictor import Predictor
 from steel.infer.store import open_store
 from steel.kaggle import kernel
+from steel.kaggle.budget import Budget, Work
 from steel.kaggle.submission import check_submission
 from steel.nets.build import Outputs
 from steel.paths import Paths
@@ -195,10 +198,138 @@ def test_it_gets_better_as_the_kernel_goes(monkeypatch: pytest.MonkeyPatch) -> N
     assert shown == sorted(shown) and len(shown) == 4  # the start, two batches of 6 strips, the end
 
 
+@pytest.fixture
+def many(here: Path) -> list[str]:
+    """38 strips in the competition's folder: ten batches; all are open, and the rules differ from way to way."""
+    images = here / "competition/test_images"
+    for name in list_images(RAW / "train_images"):
+        shutil.copy(RAW / "train_images" / name, images)
+    (here / "competition/sample_submission.csv").unlink()
+    set_rules(Rule(60, 300, 0.0))
+    found = fallback.load(DATASET / "fallbacks.json")
+    assert [len(one.decision.folds) for one in found] == [3, 1]
+    rules = [Rules((Rule(threshold, 300, 0.0),) * 4) for threshold in (80, 100)]
+    pairs = zip(found, rules, strict=True)
+    fallback.save(
+        DATASET / "fallbacks.json", [replace(one, decision=replace(one.decision, tuned=own)) for one, own in pairs]
+    )
+    return list_images(images)
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch, after_batches: int, way: int) -> None:
+    """Let the budget change to a way after some batches."""
+
+    def choose(_: Budget, ways: list, now: int, n_done: int, *_left: float) -> int:
+        assert len(ways) == 3 and ways[0].open == {"fpn": 6} and ways[2].always == {"gate": 1}
+        return way if n_done >= after_batches else now
+
+    monkeypatch.setattr(Budget, "choose", choose)
+
+
+def smaller(one: Fallback) -> None:
+    """Make the bundle one of the fallback alone."""
+    one.decision.save(DATASET / "rules.json")
+    solution = files.read_json(DATASET / "solution.json")
+    solution["predict"]["tta"] = one.views
+    files.write_json(DATASET / "solution.json", solution)
+    fallback.save(DATASET / "fallbacks.json", [])
+
+
+@pytest.mark.parametrize("way", [1, 2])
+def test_short_of_time_the_rest_is_done_by_a_fallback(
+    many: list[str], way: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first 12 strips are those of the whole ensemble, the others those of a bundle of the fallback alone."""
+    whole = rows_of(run())
+    with monkeypatch.context() as patch:
+        hurry(patch, 3, way)
+        capsys.readouterr()
+        found = rows_of(run())
+    out = capsys.readouterr().out
+    folds = "3 folds" if way == 1 else "1 fold"
+    assert f"kernel: short of time: after 3 of 10 batches on with fpn, gate; 1 view; {folds}; its CV is 0." in out
+    smaller(fallback.load(DATASET / "fallbacks.json")[way - 1])
+    alone = rows_of(run())
+    assert list(found) == many
+    assert [found[name] for name in many[:12]] == [whole[name] for name in many[:12]]
+    assert [found[name] for name in many[12:]] == [alone[name] for name in many[12:]]
+    assert any(whole[name] != alone[name] for name in many[:12]) and any(
+        whole[name] != alone[name] for name in many[12:]
+    )
+
+
+def test_when_the_time_is_over_the_rest_stays_empty(
+    many: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each pass takes a second of the clock, of which there are 41: too few for 10 batches, whatever is left out."""
+    whole = rows_of(run())
+    now_s = [0.0]
+    true = Predictor.__call__
+
+    def slow(self: Predictor, strips: NDArray[np.uint8]) -> Outputs:
+        now_s[0] += self.n_passes
+        return true(self, strips)
+
+    monkeypatch.setattr(Predictor, "__call__", slow)
+    monkeypatch.setattr(kernel, "Budget", lambda limit_s: Budget(limit_s - 3300 + 41, lambda: now_s[0]))
+    capsys.readouterr()
+    text = run()
+    out = capsys.readouterr().out
+    # 3 batches of 6 + 6 passes: 36 s; the two of the quickest way need 2 s for each of the 7 others, and there are 5.
+    assert "after 3 of 10 batches on with fpn, gate; 1 view; 1 fold" in out
+    assert "kernel: short of time: 41 s are over; the strips that are left stay empty" in out
+    found = rows_of(text)
+    assert [found[name] for name in many[:12]] == [whole[name] for name in many[:12]]
+    assert all(line.endswith(",") for name in many[24:] for line in found[name])
+    assert any(not line.endswith(",") for name in many[12:24] for line in found[name])
+    assert "14 not reached; 42.0 s" in out
+    check_submission(Path("working/submission.csv"), many)
+
+
+def test_three_times_the_strips_in_the_same_time(
+    many: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With 100 s, 10 batches of 12 s do not fit after three of them (36 s), seven of 6 s (one view) do."""
+    now_s = [0.0]
+    true = Predictor.__call__
+
+    def slow(self: Predictor, strips: NDArray[np.uint8]) -> Outputs:
+        now_s[0] += self.n_passes
+        return true(self, strips)
+
+    monkeypatch.setattr(Predictor, "__call__", slow)
+    monkeypatch.setattr(kernel, "Budget", lambda limit_s: Budget(limit_s - 3200, lambda: now_s[0]))
+    check = rows_of(run())
+    out = capsys.readouterr().out
+    assert "after 3 of 10 batches on with fpn, gate; 1 view; 3 folds" in out
+    assert f"none not reached; {36 + 7 * 6}.0 s" in out
+    assert list(check) == many and all(len(rows) == 4 for rows in check.values())
+
+
+def test_a_fallback_takes_its_part_of_the_models() -> None:
+    """Of three segmenters and two gates the second of each are left, with the second net and the first view."""
+
+    def predictor(gives_maps: bool) -> Predictor:
+        nets: Any = [f"net {i}" for i in range(3)]
+        return Predictor(gives_maps, nets, ["identity", "hflip"], 4, torch.device("cpu"), torch.float32)
+
+    rules = Rules((Rule(128, 600, 0.5),) * 4)
+    names = ["a", "b", "c", "g", "h"]
+    decision = Decision(names[:3], names[3:], [2, 5, 7], Blend.equal(3, 2), rules, rules, {})
+    whole = kernel.Ensemble({name: predictor(name in "abc") for name in names}, decision, 4)
+    assert whole.work == Work({"g": 6, "h": 6}, {"a": 6, "b": 6, "c": 6})
+    left = Decision(["b"], ["h"], [5], Blend.equal(1, 1), rules, rules, {})
+    found = whole.reduced(Fallback(["identity"], left, 0.5))
+    nets: Any = {name: one.nets for name, one in found.predictors.items()}
+    assert nets == {"b": ["net 1"], "h": ["net 1"]}
+    assert found.work == Work({"h": 1}, {"b": 1})
+    assert found.decision is left and found.batch == 4
+
+
 class Fake:
     """A segmenter with a joint head: class 1 is everywhere, with this probability."""
 
-    gives_maps = True
+    gives_maps, n_passes = True, 1
 
     def __init__(self, prob: float) -> None:
         self.prob, self.calls = prob, 0
@@ -217,9 +348,10 @@ def test_a_gate_that_a_segmenter_gives_is_asked_for(prob: float, code: str) -> N
     decision = Decision(["unet"], ["unet"], [0], Blend.equal(1, 1), rules, rules, {})
     fake = Fake(prob)
     ensemble = kernel.Ensemble({"unet": cast(Predictor, fake)}, decision, 2)
-    queue = kernel.Queue(ensemble)
+    queue = kernel.Queue([ensemble], Budget(60))
     strips = {f"{i}.jpg": np.zeros((256, 1600), np.uint8) for i in range(2)}
-    assert queue.add(strips) == 0
+    queue.add(strips)
+    assert queue.n_closed == 0
     assert queue.run() == {name: [code, "", "", ""] for name in strips}
     assert fake.calls == 1
 
@@ -228,8 +360,9 @@ def test_without_any_gate_a_rule_that_never_shows_is_closed() -> None:
     never, always = Rule(128, 409_601, 0.0), Rule(128, 0, 0.0)
     for rules, n in ((never, never, never, never), 2), ((never, never, always, never), 0):
         decision = Decision(["unet"], [], [0], Blend.equal(1, 0), Rules(rules), Rules(rules), {})
-        queue = kernel.Queue(kernel.Ensemble({"unet": cast(Predictor, Fake(1.0))}, decision, 2))
-        assert queue.add({f"{i}.jpg": np.zeros((256, 1600), np.uint8) for i in range(2)}) == n
+        queue = kernel.Queue([kernel.Ensemble({"unet": cast(Predictor, Fake(1.0))}, decision, 2)], Budget(60))
+        queue.add({f"{i}.jpg": np.zeros((256, 1600), np.uint8) for i in range(2)})
+        assert queue.n_closed == n
 
 
 def test_the_next_strips_are_read_while_the_last_are_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,8 +386,8 @@ def test_the_next_strips_are_read_while_the_last_are_at_work(monkeypatch: pytest
 @pytest.mark.usefixtures("here")
 def test_gates_are_those_of_the_store() -> None:
     """The classifiers' double precision survives the queue."""
-    ensemble = kernel.Ensemble.load(DATASET)
+    ensemble = kernel.Ensemble.load(DATASET, tiny.solution())
     stored = open_store(Paths(tiny.solution()).test("gate"))
     strips = np.stack([read_strip(RAW / "test_images" / name) for name in stored.image_ids[:4]])
     assert stored.gate is not None
-    assert (ensemble.classify(strips)["gate"] == stored.gate[:4]).all()
+    assert (ensemble.classify(strips, Budget(60))["gate"] == stored.gate[:4]).all()

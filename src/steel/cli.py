@@ -21,6 +21,7 @@ PARTS: dict[str, type] = {
     "split": config.SplitConfig,
     "predict": config.PredictConfig,
     "decide": config.DecideConfig,
+    "kernel": config.KernelConfig,
     "machine": config.MachineConfig,
 }
 HELP_PARTS = {

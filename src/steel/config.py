@@ -167,6 +167,16 @@ class DecideConfig:
 
 
 @dataclass(frozen=True)
+class KernelConfig:
+    """The Kaggle kernel."""
+
+    time_limit_s: int = 3600
+    """Time that the competition gives a submission's kernel, s (>= 60)."""
+    margin_s: int = 300
+    """Part of it that is kept free for what comes before and after, s (0 .. time_limit_s - 30)."""
+
+
+@dataclass(frozen=True)
 class MachineConfig:
     """Where it runs: not part of the solution's identity."""
 
@@ -192,6 +202,7 @@ class Solution:
     split: SplitConfig = field(default_factory=SplitConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
     decide: DecideConfig = field(default_factory=DecideConfig)
+    kernel: KernelConfig = field(default_factory=KernelConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
     @property

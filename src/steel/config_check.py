@@ -24,6 +24,8 @@ def check(solution: Solution) -> None:
         if view not in TTA_VIEWS or solution.predict.tta.count(view) > 1:
             raise UserError(f"predict.tta: {view!r} is not allowed; allowed: {', '.join(TTA_VIEWS)}, each once")
     _check_decide(solution.decide)
+    _within("kernel.time_limit_s", solution.kernel.time_limit_s, 60)
+    _within("kernel.margin_s", solution.kernel.margin_s, 0, solution.kernel.time_limit_s - 30)
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", solution.machine.device):
         raise UserError(f"machine.device: {solution.machine.device!r} is not allowed; allowed: auto, cpu, cuda, cuda:N")
     _within("machine.jobs", solution.machine.jobs, 1)
@@ -35,7 +37,7 @@ def check(solution: Solution) -> None:
         _within("data.synth.seed", solution.data.synth.seed, 0)
     for name, model in solution.models.items():
         check_name("models", name)
-        if name in ("decide", "report"):  # folders beside those of the models
+        if name in ("decide", "report", "fallbacks"):  # folders beside those of the models
             raise UserError(f"models: {name!r} is taken by a stage; allowed: any other name")
         _check_model(f"models.{name}", model)
 

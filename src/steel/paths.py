@@ -1,6 +1,6 @@
 """The only place that knows where an artifact lies; everything is relative to the working directory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steel.config import Solution
@@ -11,9 +11,15 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the artifacts of one solution lie."""
+    """Where the artifacts of one solution lie.
+
+    Attributes:
+        solution: whose they are.
+        held_out: name of the folders of its held-out probabilities.
+    """
 
     solution: Solution
+    held_out: str = "oof"
 
     @property
     def data(self) -> Path:
@@ -52,11 +58,21 @@ class Paths:
 
     def oof(self, model: str, fold: int) -> Path:
         """Folder of the held-out probabilities of one fold."""
-        return self.fold(model, fold) / "oof"
+        return self.fold(model, fold) / self.held_out
 
     def test(self, model: str) -> Path:
         """Folder of the test probabilities, mean over the folds."""
         return self.run / model / "test"
+
+    def with_views(self, n: int) -> "Paths":
+        """The same run with held-out probabilities of the first `n` views alone, which lie beside the others."""
+        predict = replace(self.solution.predict, tta=self.solution.predict.tta[:n])
+        return Paths(replace(self.solution, predict=predict), f"oof-{n}-views")
+
+    @property
+    def fallbacks(self) -> Path:
+        """Folder of what the kernel falls back to when time is short."""
+        return self.run / "fallbacks"
 
     @property
     def decide(self) -> Path:

@@ -44,30 +44,39 @@ class Decision:
         """The votes that did not see a value of `Table.fold`."""
         return self.blends.get(fold, self.blend)
 
-    def save(self, path: Path) -> None:
-        """Write as JSON, whole or not at all."""
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
         names = {"segmenters": self.segmenters, "gates": self.gates, "folds": self.folds}
         whole = {key: getattr(self, key).to_json() for key in WHOLE}
         rotated = {key: {str(fold): found.to_json() for fold, found in getattr(self, key).items()} for key in ROTATED}
-        files.write_json(path, {**names, **whole, **rotated})
+        return {**names, **whole, **rotated}
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any], where: str) -> "Decision":
+        """Read what `to_json` gave; `where` names the file in messages."""
+        try:
+            fields: dict[str, Any] = {key: list(found[key]) for key in ("segmenters", "gates", "folds")}
+            fields |= {key: kind.from_json(found[key], where) for key, kind in WHOLE.items()}
+            fields |= {
+                key: {int(fold): kind.from_json(data, where) for fold, data in found[key].items()}
+                for key, kind in ROTATED.items()
+            }
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{where} is not a rules file ({error}): run `steel decide CONFIG --force`") from None
+        decision = cls(**fields)
+        shape = (len(decision.segmenters), len(decision.gates))
+        if any((len(b.counts[0]), len(b.gate_counts[0])) != shape for b in (decision.blend, *decision.blends.values())):
+            raise UserError(f"{where} has votes of other models than it names: run `steel decide CONFIG --force`")
+        return decision
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        files.write_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: Path, solution: Solution | None = None) -> "Decision":
         """Read what `save` wrote; rules of other models than the solution's are a UserError."""
-        try:
-            found = files.read_json(path)
-            fields: dict[str, Any] = {key: list(found[key]) for key in ("segmenters", "gates", "folds")}
-            fields |= {key: kind.from_json(found[key], str(path)) for key, kind in WHOLE.items()}
-            fields |= {
-                key: {int(fold): kind.from_json(data, str(path)) for fold, data in found[key].items()}
-                for key, kind in ROTATED.items()
-            }
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is not a rules file ({error}): run `steel decide CONFIG --force`") from None
-        decision = cls(**fields)
-        shape = (len(decision.segmenters), len(decision.gates))
-        if any((len(b.counts[0]), len(b.gate_counts[0])) != shape for b in (decision.blend, *decision.blends.values())):
-            raise UserError(f"{path} has votes of other models than it names: run `steel decide CONFIG --force`")
+        decision = cls.from_json(files.read_json(path), str(path))
         if solution and (decision.segmenters, decision.gates) != (solution.segmenters, solution.gates):
             found_names, own = ([*x.segmenters, *x.gates] for x in (decision, solution))
             raise UserError(

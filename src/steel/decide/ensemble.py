@@ -1,7 +1,7 @@
 """From the outputs of several models to one: how they are averaged, and the step that gives each pixel to one class."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -62,6 +62,16 @@ class Blend:
     def equal(n_models: int, n_gates: int) -> "Blend":
         """The plain mean of all, in every class."""
         return Blend(("mean",) * N_CLASSES, ((1,) * n_models,) * N_CLASSES, ((1,) * n_gates,) * N_CLASSES)
+
+    def without(self, models: Collection[int], gates: Collection[int]) -> "Blend":
+        """Without the votes of some segmenters and classifiers, by their places; equal ones where no other has any."""
+        counts = tuple(_muted(row, models) for row in self.counts)
+        return Blend(self.kinds, counts, tuple(_muted(row, gates) for row in self.gate_counts))
+
+    def of(self, models: Sequence[int], gates: Sequence[int]) -> "Blend":
+        """The votes of some segmenters and classifiers alone, by their places."""
+        counts = tuple(tuple(row[i] for i in models) for row in self.counts)
+        return Blend(self.kinds, counts, tuple(tuple(row[i] for i in gates) for row in self.gate_counts))
 
     def to_json(self) -> dict[str, dict[str, object]]:
         """Plain values for JSON: class "1".."4" to its part of each field."""
@@ -221,6 +231,11 @@ def _plain_mean(used: Sequence[tuple[NDArray[np.uint8], int]]) -> NDArray[np.uin
     total += exact(n)
     total //= exact(2 * n)
     return total.astype(np.uint8)
+
+
+def _muted(counts: tuple[int, ...], places: Collection[int]) -> tuple[int, ...]:
+    others = tuple(0 if i in places else count for i, count in enumerate(counts))
+    return others if any(others) else tuple(int(i not in places) for i in range(len(counts)))
 
 
 def _check_counts(what: str, counts: Sequence[int], n: int) -> None:

@@ -54,6 +54,11 @@ class Predictor:
         dtype = amp_dtype(model.amp, device)
         return cls(model.kind == "segmenter", nets, list(solution.predict.tta), solution.predict.batch, device, dtype)
 
+    @property
+    def n_passes(self) -> int:
+        """Passes of nets over a batch."""
+        return len(self.nets) * len(self.views)
+
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> Outputs:
         """Mean probabilities over nets and views of up to `batch` strips (b, 256, 1600) uint8."""
@@ -69,7 +74,7 @@ class Predictor:
                     if part is not None:
                         prob, total = from_view(part.float().sigmoid(), view), totals[i]
                         totals[i] = prob if total is None else total.add_(prob)
-        found = [None if total is None else total[:n] / (len(self.nets) * len(self.views)) for total in totals]
+        found = [None if total is None else total[:n] / self.n_passes for total in totals]
         if not all(part is None or torch.isfinite(part).all() for part in found):
             raise UserError("a net gives values that are no numbers; predict and train it in fp32 (amp: fp32)")
         return Outputs(*found)

@@ -15,14 +15,16 @@ from typing import Any
 from steel import files, specs, stage
 from steel.competition import CLASSES, SLUG
 from steel.config import DataConfig, MachineConfig, ModelConfig, Solution, digest
+from steel.decide import fallback_search
 from steel.decide import run as rules
 from steel.decide.decision import Decision
+from steel.decide.fallback import load, told
 from steel.decide.families import family_of
 from steel.decide.rule import NEVER_PX
 from steel.errors import UserError
 from steel.kaggle import submit, template
 from steel.kaggle.image import IMAGE, SHIPPED, wheel
-from steel.kaggle.layout import RULES, SOLUTION, weights_name
+from steel.kaggle.layout import FALLBACKS, RULES, SOLUTION, weights_name
 from steel.kaggle.pack import needed_by, zipped
 from steel.nets.study_segmenters import WITHOUT_ENCODER
 from steel.paths import Paths
@@ -41,6 +43,7 @@ def run(paths: Paths, folds: Sequence[int], owner: str | None, force: bool = Fal
     """Write kernels/SOLUTION/ from the finished solution, unless it stands."""
     need_finished(paths, folds)
     user = owner_name(owner)
+    fallback_search.ensure(paths, folds, force)
     stage.ensure(spec(paths, folds, user), lambda: make(paths, folds, user), force)
     tested = "its dry run has passed" if passed(paths) else "not to be pushed before `steel kernel test CONFIG` passes"
     say(f"kernel: {paths.kernel}; {tested}")
@@ -61,6 +64,7 @@ def spec(paths: Paths, folds: Sequence[int], owner: str) -> Spec:
     """What the bundle is made from."""
     inputs = {f"{name} fold {k}": recorded(paths.fold(name, k)) for name in paths.solution.models for k in folds}
     inputs["rules"] = files.sha256(paths.decide / rules.RULES)
+    inputs["fallbacks"] = recorded(paths.fallbacks)
     inputs["submission"] = recorded(paths.submission, "submission.csv")
     inputs["packed code"] = digest({name: files.sha256(path) for name, path in packed(paths.solution).items()})
     config = {"owner": owner, "folds": list(folds), "solution": asdict(shipped(paths)), "image": IMAGE}
@@ -76,6 +80,7 @@ def make(paths: Paths, folds: Sequence[int], owner: str) -> dict[Path, str]:
         "dataset/dataset-metadata.json": _json(_dataset_metadata(dataset)),
         f"dataset/{SOLUTION}": _json(asdict(shipped(paths))),
         f"dataset/{RULES}": paths.decide / rules.RULES,
+        f"dataset/{FALLBACKS}": paths.fallbacks / fallback_search.FILE,
     }
     for name in paths.solution.models:
         for k in folds:
@@ -162,6 +167,7 @@ def _header(paths: Paths, dataset: str) -> str:
     """What a reader of the kernel wants to know first."""
     solution, manifest = paths.solution, files.read_json(paths.submission / "manifest.json")
     decision, head = Decision.load(paths.decide / rules.RULES), manifest["cv"]
+    fallbacks = load(paths.fallbacks / fallback_search.FILE)
     interval = within(head["mean_interval"], 5)
     models = [f"{name} ({_net(model)})" for name, model in solution.models.items()]
     rows = [
@@ -172,6 +178,7 @@ def _header(paths: Paths, dataset: str) -> str:
         ("Folds", ", ".join(map(str, decision.folds))),
         ("Views", ", ".join(solution.predict.tta)),
         *((f"Class {c}", _asks(rule)) for c, rule in zip(CLASSES, decision.tuned.classes, strict=True)),
+        *((f"Fallback {i}", f"{told(one)}; CV {one.mean:.5f}") for i, one in enumerate(fallbacks, 1)),
         ("Attach", f"competition {SLUG}, dataset {dataset}"),
         ("Machine", "GPU T4, internet off"),
     ]

@@ -23,11 +23,11 @@ from steel.competition import SLUG
 from steel.errors import UserError, shorten
 from steel.kaggle import apply, bundle, clean_run
 from steel.kaggle.image import link_packages
+from steel.kaggle.layout import HURRIED
 from steel.paths import Paths
 from steel.progress import say
 from steel.stage import recorded
 
-LIMIT_S = 3600.0  # the competition's, on a GPU
 LIMIT_BYTES = 29 << 30  # memory of Kaggle's machines with a T4
 KEPT = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")  # of the environment: what finds a GPU, and no more
 ALONE = ("unshare", "--map-root-user", "--net")  # a network of its own, in which there is nobody
@@ -35,11 +35,12 @@ ALONE = ("unshare", "--map-root-user", "--net")  # a network of its own, in whic
 
 @dataclass(frozen=True)
 class Usage:
-    """What a run took, and how the network was kept from it: ``namespace`` or ``guard``."""
+    """What a run took, how the network was kept from it (``namespace`` or ``guard``), and the lines that it printed."""
 
     seconds: float
     peak_bytes: int
     network: str
+    log: list[str]
 
 
 def run(paths: Paths, folds: Sequence[int], images: Path | None) -> None:
@@ -50,7 +51,13 @@ def run(paths: Paths, folds: Sequence[int], images: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="steel-kernel-") as folder:
         root = Path(folder)
         expected = _lay_out(root, paths, images)
-        usage = execute(root, (paths.kernel / "kernel.py").absolute(), _environment(root, paths))
+        limit_s = paths.solution.kernel.time_limit_s
+        usage = execute(root, (paths.kernel / "kernel.py").absolute(), _environment(root, paths), limit_s)
+        if any(HURRIED in line for line in usage.log):
+            raise UserError(
+                f"kernel test: on this machine {limit_s} s are too short for the whole ensemble, and less of it gives "
+                "other bytes: test it with a GPU, or on fewer strips (--images DIR)"
+            )
         _compare(root / "working/submission.csv", expected, _changes(paths, folds))
     n_rows = expected.count(b"\n") - 1
     record = {
@@ -71,7 +78,7 @@ def execute(
     root: Path,
     script: Path,
     environment: dict[str, str],
-    limit_s: float = LIMIT_S,
+    limit_s: float,
     limit_bytes: int = LIMIT_BYTES,
 ) -> Usage:
     """Run a script in `root/working` as on Kaggle's image, its output shown; a UserError if it does not end well."""
@@ -91,11 +98,13 @@ def execute(
     )
     timer = threading.Timer(limit_s, process.kill)
     timer.start()
+    log = []
     try:
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
-                say(f"| {line.decode(errors='replace').rstrip()}")
+                log.append(line.decode(errors="replace").rstrip())
+                say(f"| {log[-1]}")
     except BaseException:
         process.kill()
         raise
@@ -106,7 +115,7 @@ def execute(
     if process.returncode:
         why = f"was stopped after {limit_s:g} s" if seconds >= limit_s else f"ended with code {process.returncode}"
         raise UserError(f"kernel test: the kernel {why}; its log stands above")
-    return Usage(seconds, int(peak.read_text()), network)
+    return Usage(seconds, int(peak.read_text()), network, log)
 
 
 def _need_bundle(paths: Paths, folds: Sequence[int]) -> None:

@@ -1,6 +1,7 @@
-"""Where things lie in the bundle's dataset: what `bundle` writes there and the kernel reads."""
+"""What `bundle` and the kernel agree on: where things lie in the dataset, and how the log tells of haste."""
 
-SOLUTION, RULES = "solution.json", "rules.json"
+SOLUTION, RULES, FALLBACKS = "solution.json", "rules.json", "fallbacks.json"
+HURRIED = "kernel: short of time: "  # how lines of the log begin that say what is left out
 
 
 def weights_name(model: str, fold: int) -> str:
