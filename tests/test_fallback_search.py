@@ -46,7 +46,7 @@ def test_half_the_views_down_to_one(own: Paths) -> None:
         found = fallback_search.fewer_views(Paths(solution))
         assert [one.solution.predict.tta for one in found] == expected
         assert [one.oof("fpn", 2) for one in found] == [
-            Path(f"runs/tiny/fpn/fold2/oof-{len(views)}-views") for views in expected
+            Path(f"runs/tiny/fpn/fold2/oof-views{len(views)}") for views in expected
         ]
 
 

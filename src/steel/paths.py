@@ -67,7 +67,7 @@ class Paths:
     def with_views(self, n: int) -> "Paths":
         """The same run with held-out probabilities of the first `n` views alone, which lie beside the others."""
         predict = replace(self.solution.predict, tta=self.solution.predict.tta[:n])
-        return Paths(replace(self.solution, predict=predict), f"oof-{n}-views")
+        return Paths(replace(self.solution, predict=predict), f"oof-views{n}")
 
     @property
     def fallbacks(self) -> Path:

@@ -55,7 +55,7 @@ def of_oof(paths: Paths, name: str, fold: int) -> Spec:
         "weights": recorded(paths.fold(name, fold)),
         "cache": recorded(paths.cache, "train.csv", "train_images.npy"),
     }
-    return _of_prediction(f"oof {name} fold {fold}", paths, name, inputs, paths.oof(name, fold))
+    return _of_prediction(f"{paths.held_out} {name} fold {fold}", paths, name, inputs, paths.oof(name, fold))
 
 
 def of_test(paths: Paths, name: str, folds: Sequence[int]) -> Spec:
