@@ -28,12 +28,13 @@ from kagglesdk.kaggle_object import KaggleObject
 from kagglesdk.security.types import oauth_service as oauth
 
 from steel.competition import SLUG
-from steel.kaggle import client
+from steel.kaggle import client, follow
 
 USER, KEY, TOKEN = "tester", "0f1e2d3c4b5a69788796a5b4c3d2e1f0", "KGAT_112233445566778899aabbccddeeff00"
 BASIC = "Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode()
 RULES = "You must accept this competition's rules before you'll be able to download files."
 LINK, STORAGE = "link", "storage"  # the redirected request for a file's headers, and that for its bytes
+UPLOAD, OUTPUT = "upload", "output"  # to the storage, and of a kernel from there
 
 
 @dataclass
@@ -46,6 +47,11 @@ class Fault:
     cut_after: int | None = None  # bytes of the body, after which the connection breaks
     delay_s: float = 0.0
     body: bytes | None = None  # in place of JSON
+    done: bool = False  # what was asked for, though the answer goes wrong
+
+
+class Refused(Exception):
+    """An answer that is an error: status and message."""
 
 
 @dataclass
@@ -98,10 +104,8 @@ class KaggleServer(ThreadingHTTPServer):
 
     def download_data_files(self, _request: Any) -> KaggleObject:
         """A signed address in the storage."""
-        signature = hashlib.sha256(f"{len(self.seen)}".encode()).hexdigest()
-        self.signatures.add(signature)
         answer = HttpRedirect()
-        answer.url = f"http://127.0.0.1:{self.server_port}/storage/{SLUG}.zip?X-Goog-Signature={signature}"
+        answer.url = self.sign(f"{SLUG}.zip")
         return answer
 
     def introspect_token(self, request: Any) -> KaggleObject:
@@ -111,20 +115,29 @@ class KaggleServer(ThreadingHTTPServer):
         answer.username = self.tokens.get(request.token, "")
         return answer
 
+    def receive(self, _path: str, _body: bytes) -> bool:
+        """Whether the storage has taken an upload."""
+        return False
+
+    def stored(self, _path: str) -> bytes:
+        """The bytes of a file of the storage."""
+        return self.archive
+
+    def sign(self, path: str) -> str:
+        """A new address of a file of the storage."""
+        signature = hashlib.sha256(f"{len(self.signatures)}".encode()).hexdigest()
+        self.signatures.add(signature)
+        return f"http://127.0.0.1:{self.server_port}/storage/{path}?X-Goog-Signature={signature}"
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is what some tests are about."""
 
 
-Answer = Callable[[KaggleServer, Any], KaggleObject]
+Answer = Callable[[Any, Any], KaggleObject]  # from a server and a request
+COMPETITIONS = "competitions.CompetitionApiService"
 ENDPOINTS: dict[str, tuple[type[KaggleObject], Answer]] = {
-    "competitions.CompetitionApiService/ListDataFiles": (
-        competitions.ApiListDataFilesRequest,
-        KaggleServer.list_data_files,
-    ),
-    "competitions.CompetitionApiService/DownloadDataFiles": (
-        competitions.ApiDownloadDataFilesRequest,
-        KaggleServer.download_data_files,
-    ),
+    f"{COMPETITIONS}/ListDataFiles": (competitions.ApiListDataFilesRequest, KaggleServer.list_data_files),
+    f"{COMPETITIONS}/DownloadDataFiles": (competitions.ApiDownloadDataFilesRequest, KaggleServer.download_data_files),
     "security.OAuthService/IntrospectToken": (oauth.IntrospectTokenRequest, KaggleServer.introspect_token),
 }
 
@@ -144,19 +157,31 @@ class _Handler(BaseHTTPRequestHandler):
         name = path.rpartition("/")[2]
         message = kind.from_json(body.decode())
         self.server.seen.append(Seen(name, dict(self.headers), message))
-        if self._fails(name):
-            return
-        if name != "IntrospectToken" and not self._authorized():
+        fault = self._next_fault(name)
+        if fault and fault.done:
+            answer(self.server, message)
+        if fault:
+            self._fail(fault)
+        elif name != "IntrospectToken" and not self._authorized():
             self._json(401, {"code": 401, "message": "Unauthenticated"})
         elif getattr(message, "competition_name", SLUG) != SLUG:
             self._json(404, {"code": 404, "message": "Not found"})
         else:
-            self._say(answer(self.server, message))
+            self._say(answer, message)
+
+    def do_PUT(self) -> None:
+        """An upload to the storage."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.seen.append(Seen(UPLOAD, dict(self.headers)))
+        if fault := self._next_fault(UPLOAD):
+            self._fail(fault)
+        else:
+            self._send(200 if self.server.receive(self.path, body) else 404, b"", {})
 
     def do_GET(self) -> None:
         """A file of the storage, at a signed address."""
         address = urlsplit(self.path)
-        name = STORAGE if "Range" in self.headers else LINK
+        name = STORAGE if "Range" in self.headers else OUTPUT if "/output/" in address.path else LINK
         self.server.seen.append(Seen(name, dict(self.headers)))
         fault = self._next_fault(name)
         if fault and fault.cut_after is None:
@@ -166,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not address.path.startswith("/storage/") or signatures[0] not in self.server.signatures:
             self._send(403, b"<Error><Code>AccessDenied</Code></Error>", {"Content-Type": "application/xml"})
             return
-        self._send_range(self.server.archive, fault.cut_after if fault else None)
+        self._send_range(self.server.stored(address.path), fault.cut_after if fault else None)
 
     def _send_range(self, data: bytes, cut_after: int | None) -> None:
         headers = {"ETag": f'"{hashlib.md5(data).hexdigest()}"', "Accept-Ranges": "bytes"}
@@ -186,17 +211,17 @@ class _Handler(BaseHTTPRequestHandler):
         given = self.headers.get("Authorization", "")
         return given == BASIC or given.removeprefix("Bearer ") in self.server.tokens
 
-    def _say(self, answer: KaggleObject) -> None:
-        if isinstance(answer, HttpRedirect):
-            self._send(302, b"", {"Location": answer.url})
+    def _say(self, answer: Answer, message: Any) -> None:
+        try:
+            found = answer(self.server, message)
+        except Refused as refusal:
+            status, text = refusal.args
+            self._json(status, {"code": status, "message": text})
         else:
-            self._json(200, type(answer).to_dict(answer))
-
-    def _fails(self, name: str) -> bool:
-        fault = self._next_fault(name)
-        if fault:
-            self._fail(fault)
-        return fault is not None
+            if isinstance(found, HttpRedirect):
+                self._send(302, b"", {"Location": found.url})
+            else:
+                self._json(200, type(found).to_dict(found))
 
     def _next_fault(self, name: str) -> Fault | None:
         waiting = self.server.faults.get(name, [])
@@ -229,9 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(patch: pytest.MonkeyPatch, home: Path) -> Iterator[KaggleServer]:
+def serving(patch: pytest.MonkeyPatch, home: Path, server: KaggleServer | None = None) -> Iterator[KaggleServer]:
     """A server that the real client finds, a token in the environment, an empty home; no other host can be reached."""
-    server = KaggleServer()
+    server = server or KaggleServer()
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     patch.setattr(socket, "getaddrinfo", _loopback_only(socket.getaddrinfo))
     for name in ("KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR", "KAGGLE_KERNEL_RUN_TYPE", "NETRC"):
@@ -249,9 +274,11 @@ def serving(patch: pytest.MonkeyPatch, home: Path) -> Iterator[KaggleServer]:
 
 
 def waits(patch: pytest.MonkeyPatch) -> list[float]:
-    """Let no wait last; the list of those asked for, s."""
+    """Let no wait last, but count; the list of those asked for, s."""
     asked: list[float] = []
-    patch.setattr(client, "sleep", asked.append)
+    for module in (client, follow):
+        patch.setattr(module, "sleep", asked.append)
+    patch.setattr(follow, "monotonic", lambda: sum(asked))
     return asked
 
 

@@ -252,8 +252,10 @@ def test_models_of_different_threads_are_refused(own: Paths) -> None:
 
 
 def test_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
-    monkeypatch.delenv("KAGGLE_USERNAME", raising=False)
+    for name in ("KAGGLE_CONFIG_DIR", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("KAGGLE_USERNAME", "KAGGLE_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=r"no Kaggle user name, for .*kaggle.json has none; give --owner NAME or set"):
         bundle.owner_name(None)
     (tmp_path / "kaggle.json").write_text('{"username": "anna", "key": "secret"}')
@@ -279,7 +281,7 @@ def test_a_name_too_long_for_kaggle() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "the following arguments are required: bundle|test (`steel kernel --help` lists the options)"),
+        ([], "the following arguments are required: bundle|test|push|submit (`steel kernel --help` lists the options)"),
         (["test", "x.yaml"], "no config file x.yaml"),
         (["bundle", tiny.CONFIG, "--onwer", "me"], "unknown option --onwer (--help lists all)"),
     ],

@@ -1,9 +1,13 @@
 """What the rooms may import: the kernel runs nets, infer and decide without the tools of training and reports."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import steel
 
 BANNED = ("albumentations", "jsonargparse", "matplotlib", "iterstrat", "sklearn", "tensorboard")
 MODULES = ("steel.nets.build", "steel.infer.predict", "steel.decide.run", "steel.kaggle.submit")
@@ -14,3 +18,9 @@ def test_inference_imports_no_tools_of_training(module: str) -> None:
     code = f"import sys, {module}; print(*[name for name in {BANNED} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_two_modules_touch_the_official_client() -> None:
+    sources = Path(steel.__file__).parent.rglob("*.py")
+    touching = [path.stem for path in sources if re.search(r"^\s*(from|import) kaggle", path.read_text(), re.M)]
+    assert sorted(touching) == ["client", "endpoints"]

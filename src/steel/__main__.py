@@ -159,31 +159,44 @@ def _submission(args: list[str]) -> None:
 
 def _kernel(args: list[str]) -> None:
     parser = _Parser("steel kernel", description="A finished solution as a Kaggle kernel.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="what", required=True, metavar="bundle|test")
+    commands = parser.add_subparsers(dest="what", required=True, metavar="bundle|test|push|submit")
     about = {
         "bundle": "Write kernels/SOLUTION/: the kernel, its dataset, their metadata. Nothing leaves the machine.",
         "test": "Run the bundle here as Kaggle would, and compare its submission with the local one, byte by byte.",
+        "push": "Send the tested bundle to Kaggle, wait for its run there, and compare its submission with the local.",
+        "submit": "Submit the version that was pushed and compared, wait for its score, and log it.",
     }
-    both = {name: commands.add_parser(name, description=text, allow_abbrev=False) for name, text in about.items()}
-    for one in both.values():
+    each = {name: commands.add_parser(name, description=text, allow_abbrev=False) for name, text in about.items()}
+    for one in each.values():
         one.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
-    both["bundle"].add_argument("--owner", metavar="NAME", help="Kaggle user [that of the Kaggle token]")
+    each["bundle"].add_argument("--owner", metavar="NAME", help="Kaggle user [that of the Kaggle token]")
     about_images = "strips to run on, and to predict here for comparison [the test set and its submission]"
-    both["test"].add_argument("--images", type=Path, metavar="DIR", help=about_images)
+    each["test"].add_argument("--images", type=Path, metavar="DIR", help=about_images)
+    for name in ("push", "submit"):
+        each[name].add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
+    each["submit"].add_argument("--message", metavar="TEXT", help="description on Kaggle [solution, version, CV]")
     found, overrides = parser.parse_known_args(args)
     from steel.cli import parse
     from steel.paths import Paths
 
     solution, options = parse(f"kernel {found.what}", "", [found.config, *overrides])
-    folds = options.folds or solution.folds
+    paths, folds = Paths(solution), options.folds or solution.folds
     if found.what == "bundle":
         from steel.kaggle import bundle
 
-        bundle.run(Paths(solution), folds, found.owner, options.force)
-    else:
+        bundle.run(paths, folds, found.owner, options.force)
+    elif found.what == "test":
         from steel.kaggle import dryrun
 
-        dryrun.run(Paths(solution), folds, found.images)
+        dryrun.run(paths, folds, found.images)
+    elif found.what == "push":
+        from steel.kaggle import push
+
+        push.run(paths, folds, found.yes)
+    else:
+        from steel.kaggle import leaderboard
+
+        leaderboard.run(paths, folds, found.yes, found.message)
 
 
 # Commands beside the stages.
@@ -200,7 +213,7 @@ def overview() -> str:
     lines += ["  show       Draw something to look at: `steel show augment CONFIG`."]
     lines += ["  compare    Say which of two finished runs is better: `steel compare A B`."]
     lines += ["  submission Check a submission file, or compare two: `steel submission check FILE`."]
-    lines += ["  kernel     Make a Kaggle kernel of a solution, and try it: `steel kernel bundle|test CONFIG`.", ""]
+    lines += ["  kernel     Make a Kaggle kernel, try it, send it: `steel kernel bundle|test|push|submit CONFIG`.", ""]
     lines += ["`steel STAGE --help` lists the options; `steel --version` says which version this is."]
     return "\n".join(lines)
 

@@ -35,7 +35,8 @@ def fewer_views(paths: Paths) -> list[Paths]:
 
 def ensure(paths: Paths, folds: Sequence[int], force: bool = False) -> None:
     """Predict the held-out strips with fewer views, and search the fallbacks, unless they stand."""
-    for fewer in fewer_views(paths):
+    stands = not force and stage.look(spec(paths, folds)).usable
+    for fewer in [] if stands else fewer_views(paths):
         for name in paths.solution.models:
             for k in folds:
                 stage.ensure(specs.of_oof(fewer, name, k), partial(make_oof, fewer, name, k), force)

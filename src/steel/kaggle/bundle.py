@@ -22,7 +22,7 @@ from steel.decide.fallback import load, told
 from steel.decide.families import family_of
 from steel.decide.rule import NEVER_PX
 from steel.errors import UserError
-from steel.kaggle import submit, template
+from steel.kaggle import client, submit, template
 from steel.kaggle.image import IMAGE, SHIPPED, wheel
 from steel.kaggle.layout import FALLBACKS, RULES, SOLUTION, weights_name
 from steel.kaggle.pack import needed_by, zipped
@@ -58,6 +58,15 @@ def need_finished(paths: Paths, folds: Sequence[int]) -> None:
     stage.need(rules.spec(paths, folds), "kernel")
     stage.need(cv.spec(paths, folds), "kernel")
     stage.need(submit.spec(paths, folds), "kernel")
+
+
+def need(paths: Paths, folds: Sequence[int], reader: str) -> None:
+    """Refuse to go on with a bundle that is not, or no longer, the solution's."""
+    metadata = paths.kernel / "kernel-metadata.json"
+    owner = files.read_json(metadata)["id"].partition("/")[0] if metadata.exists() else ""
+    state = stage.look(spec(paths, folds, owner))
+    if not state.usable:
+        raise UserError(f"{reader} needs {paths.kernel}, which is {state}: run `steel kernel bundle CONFIG` first")
 
 
 def spec(paths: Paths, folds: Sequence[int], owner: str) -> Spec:
@@ -129,14 +138,18 @@ def slugs(solution: Solution) -> tuple[str, str]:
 
 
 def owner_name(given: str | None) -> str:
-    """The Kaggle user: as given, or as the environment or the token's file says."""
+    """The Kaggle user: as given, or as the environment or the token's file says, or else as Kaggle knows the token."""
     folder = Path(os.environ.get("KAGGLE_CONFIG_DIR", Path.home() / ".kaggle"))
     token = folder / "kaggle.json"
     name = given or os.environ.get("KAGGLE_USERNAME")
     if not name and token.is_file():
         name = files.read_json(token).get("username")
     if not name:
-        raise UserError(f"no Kaggle user name, for {token} has none; give --owner NAME or set KAGGLE_USERNAME")
+        try:
+            name = client.user_of(client.open_api())  # of the tokens of today no file tells whose they are
+        except UserError as fault:
+            advice = "give --owner NAME or set KAGGLE_USERNAME"
+            raise UserError(f"no Kaggle user name, for {token} has none; {advice} ({fault})") from None
     if not re.fullmatch(r"[A-Za-z0-9-]+", name):
         raise UserError(f"--owner: {name!r} is no Kaggle user name; allowed: letters, digits and -")
     return name

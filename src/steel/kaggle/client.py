@@ -1,9 +1,12 @@
-"""The one place that touches the kaggle package: log in, ask, and say in one line what went wrong and what to do."""
+"""The official client: log in, ask, and say in one line what went wrong and what to do.
+
+Only this module and `endpoints` touch the packages kaggle and kagglesdk.
+"""
 
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,15 +34,16 @@ T = TypeVar("T")
 
 TIMEOUT_S = 60.0  # without a byte from the server
 WAITS_S = (2.0, 5.0, 15.0, 45.0, 120.0)  # before the second try, the third, ...
+SETTLE_S = (20.0, 60.0, 120.0)  # the same where it must first show whether a change was made
 LONGEST_WAIT_S = 300.0  # a server that asks for more is left alone
 READABLE_BY_OTHERS = 0o044
 TOKEN_PAGE = "https://www.kaggle.com/settings/api"
 RULES_PAGE = f"https://www.kaggle.com/competitions/{SLUG}/rules"
 
 BROKEN = (requests.ConnectionError, Timeout, ChunkedEncodingError, ConnectionError, TimeoutError)
+ACCEPT_RULES = f"accept the competition's rules at {RULES_PAGE}, with the account that the token belongs to"
 REMEDIES = {
     401: f"the token is wrong or expired; make a new one at {TOKEN_PAGE}",
-    403: f"accept the competition's rules at {RULES_PAGE}, with the account that the token belongs to",
     404: "check the name, and that the account which the token belongs to may see it",
     429: "too many requests; wait a while and start it again",
 }
@@ -84,7 +88,7 @@ def open_api() -> Any:
         if file.stat().st_mode & READABLE_BY_OTHERS:
             raise UserError(f"{file} holds your Kaggle token, and others may read it: run `chmod 600 {file}`")
     try:
-        call("Kaggle login", partial(_quietly, api.authenticate))
+        call("Kaggle login", partial(quietly, api.authenticate))
     except (SystemExit, TypeError, AttributeError):  # how the package says that there is no token, or an odd file
         raise UserError(_no_token(api)) from None
     return api
@@ -95,23 +99,44 @@ def user_of(api: Any) -> str:
     return api.config_values[api.CONFIG_NAME_USER]
 
 
-def call(what: str, function: Callable[[], T]) -> T:
+def call(
+    what: str, function: Callable[[], T], forbidden: str = ACCEPT_RULES, waits_s: Sequence[float] | None = None
+) -> T:
     """Do `function`; a fault of Kaggle, of the network or of the disk is a UserError: `what`, the fault, the remedy.
 
     A rate limit, a fault of the server and a broken connection may pass: it is then done again, after growing waits
-    (WAITS_S, or what the server asks for), each told in a line. `function` must bear being done again.
+    (WAITS_S, or what the server asks for), each told in a line. `function` must bear being done again; `forbidden` is
+    the remedy where the account may not do it (403).
     """
-    for wait_s in (*WAITS_S, None):
+    for wait_s in (*(WAITS_S if waits_s is None else waits_s), None):
         try:
             return function()
         except (RequestException, OSError, ValueError) as error:
-            fault = _fault(error)
+            fault = _fault(error, forbidden)
             if wait_s is None or not fault.passes:
                 raise UserError(f"{what}: {fault.what}: {fault.remedy}") from None
         pause_s = max(wait_s, fault.wait_s)
         say(f"{what}: {fault.what}; trying again in {pause_s:g} s")
         sleep(pause_s)
     raise AssertionError("the last try returns or raises")
+
+
+def change(what: str, function: Callable[[], T], made: Callable[[], T | None], forbidden: str = ACCEPT_RULES) -> T:
+    """`call` for what must not be done twice, such as a submission.
+
+    An answer may be lost though the change was made: before another try, `made` looks for it and gives what the answer
+    would have, or None if there is no such change.
+    """
+    tried = False
+
+    def attempt() -> T:
+        nonlocal tried
+        if tried and (found := made()) is not None:
+            return found
+        tried = True
+        return function()
+
+    return call(what, attempt, forbidden, SETTLE_S)
 
 
 def archive_link(api: Any) -> Link:
@@ -128,6 +153,12 @@ def archive_link(api: Any) -> Link:
     return Link(response.url, int(size), headers.get("ETag") or headers.get("Last-Modified") or "")
 
 
+def quietly(function: Callable[[], T]) -> T:
+    """Without the pages of advice that the package prints; ours is the line of the error."""
+    with redirect_stdout(StringIO()):
+        return function()
+
+
 def _api_class() -> Any:
     """The class KaggleApi; nothing else of what its import does, which is to log in at once and to print advice."""
     ask = KaggleHttpClient.call
@@ -142,12 +173,6 @@ def _api_class() -> Any:
 
 def _refuse(*_args: object, **_options: object) -> NoReturn:
     raise ConnectionError("nothing is asked while the package is imported")
-
-
-def _quietly(function: Callable[[], None]) -> None:
-    """Without the pages of advice that the package prints; ours is the line of the error."""
-    with redirect_stdout(StringIO()):
-        function()
 
 
 def _build(api: Any) -> Any:
@@ -182,29 +207,29 @@ def _no_token(api: Any) -> str:
     return f"Kaggle login: no token is set: {advice}"
 
 
-def _fault(error: Exception) -> _Fault:
+def _fault(error: Exception, forbidden: str) -> _Fault:
     """Read a fault; what is none of Kaggle, network or disk is raised again."""
     if isinstance(error, HTTPError) and error.response is not None:
-        return _answer(error.response)
+        return _answer(error.response, forbidden)
     if isinstance(error, json.JSONDecodeError):
         return _Fault("the answer is not Kaggle's", "is a proxy or a login page of the network in between?")
     if isinstance(error, BROKEN):
         return _connection(error)
     if isinstance(error, RequestException | ValueError):
-        return _Fault(_one_line(str(error)), "the kaggle package gave up")
+        return _Fault(one_line(str(error)), "the kaggle package gave up")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         where = f" ({error.filename})" if error.filename else ""
         return _Fault(f"{error.strerror}{where}", "free some space and start it again, it continues")
     raise error
 
 
-def _answer(response: requests.Response) -> _Fault:
+def _answer(response: requests.Response, forbidden: str) -> _Fault:
     """Read an answer that is an error."""
     status = response.status_code
     if urlsplit(response.url).netloc != urlsplit(get_endpoint(get_env())).netloc:  # a link that has expired
         return _Fault(f"Kaggle's storage answers {status}", "start it again", passes=True)
     try:
-        message = _one_line(str(response.json()["message"]))
+        message = one_line(str(response.json()["message"]))
     except (RequestException, ValueError, KeyError, TypeError):
         message = response.reason
     what = f"Kaggle answers {status} ({message})"
@@ -213,7 +238,8 @@ def _answer(response: requests.Response) -> _Fault:
     wait_s = _retry_after_s(response) if status == 429 else 0.0
     if wait_s > LONGEST_WAIT_S:
         return _Fault(what, f"the next request is allowed in {wait_s:.0f} s; start it again then")
-    return _Fault(what, REMEDIES.get(status, "the request is refused"), passes=status == 429, wait_s=wait_s)
+    remedy = forbidden if status == 403 else REMEDIES.get(status, "the request is refused")
+    return _Fault(what, remedy, passes=status == 429, wait_s=wait_s)
 
 
 def _connection(error: Exception) -> _Fault:
@@ -240,7 +266,7 @@ def _retry_after_s(response: requests.Response) -> float:
         return 0.0
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Text of others, for a message: one short line, and no address's query, which may be a signature."""
     words = [word.partition("?")[0] if "://" in word else word for word in text.split()]
     return " ".join(words)[:200].rstrip(".")

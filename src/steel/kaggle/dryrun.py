@@ -46,7 +46,7 @@ class Usage:
 def run(paths: Paths, folds: Sequence[int], images: Path | None) -> None:
     """Run the bundle on the test strips, or on those of a folder; record that it gave the bytes that it must."""
     bundle.need_finished(paths, folds)
-    _need_bundle(paths, folds)
+    bundle.need(paths, folds, "kernel test")
     files.remove(paths.kernel / bundle.DRY_RUN)
     with tempfile.TemporaryDirectory(prefix="steel-kernel-") as folder:
         root = Path(folder)
@@ -116,15 +116,6 @@ def execute(
         why = f"was stopped after {limit_s:g} s" if seconds >= limit_s else f"ended with code {process.returncode}"
         raise UserError(f"kernel test: the kernel {why}; its log stands above")
     return Usage(seconds, int(peak.read_text()), network, log)
-
-
-def _need_bundle(paths: Paths, folds: Sequence[int]) -> None:
-    """Refuse to test a bundle that is not the solution's."""
-    metadata = paths.kernel / "kernel-metadata.json"
-    owner = files.read_json(metadata)["id"].partition("/")[0] if metadata.exists() else ""
-    state = stage.look(bundle.spec(paths, folds, owner))
-    if not state.usable:
-        raise UserError(f"kernel test needs {paths.kernel}, which is {state}: run `steel kernel bundle CONFIG` first")
 
 
 def _lay_out(root: Path, paths: Paths, images: Path | None) -> bytes:
