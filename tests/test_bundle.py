@@ -281,7 +281,7 @@ def test_a_name_too_long_for_kaggle() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "the following arguments are required: bundle|test|push|submit (`steel kernel --help` lists the options)"),
+        ([], "the following arguments are required: bundle|test|push|submit|train (`steel kernel --help` lists the options)"),
         (["test", "x.yaml"], "no config file x.yaml"),
         (["bundle", tiny.CONFIG, "--onwer", "me"], "unknown option --onwer (--help lists all)"),
     ],

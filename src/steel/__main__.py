@@ -158,24 +158,7 @@ def _submission(args: list[str]) -> None:
 
 
 def _kernel(args: list[str]) -> None:
-    parser = _Parser("steel kernel", description="A finished solution as a Kaggle kernel.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="what", required=True, metavar="bundle|test|push|submit")
-    about = {
-        "bundle": "Write kernels/SOLUTION/: the kernel, its dataset, their metadata. Nothing leaves the machine.",
-        "test": "Run the bundle here as Kaggle would, and compare its submission with the local one, byte by byte.",
-        "push": "Send the tested bundle to Kaggle, wait for its run there, and compare its submission with the local.",
-        "submit": "Submit the version that was pushed and compared, wait for its score, and log it.",
-    }
-    each = {name: commands.add_parser(name, description=text, allow_abbrev=False) for name, text in about.items()}
-    for one in each.values():
-        one.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
-    each["bundle"].add_argument("--owner", metavar="NAME", help="Kaggle user [that of the Kaggle token]")
-    about_images = "strips to run on, and to predict here for comparison [the test set and its submission]"
-    each["test"].add_argument("--images", type=Path, metavar="DIR", help=about_images)
-    for name in ("push", "submit"):
-        each[name].add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
-    each["submit"].add_argument("--message", metavar="TEXT", help="description on Kaggle [solution, version, CV]")
-    found, overrides = parser.parse_known_args(args)
+    found, overrides = _kernel_parser().parse_known_args(args)
     from steel.cli import parse
     from steel.paths import Paths
 
@@ -193,10 +176,38 @@ def _kernel(args: list[str]) -> None:
         from steel.kaggle import push
 
         push.run(paths, folds, found.yes)
-    else:
+    elif found.what == "submit":
         from steel.kaggle import leaderboard
 
         leaderboard.run(paths, folds, found.yes, found.message)
+    else:
+        from steel.kaggle import train_there
+
+        train_there.run(paths, found.model, folds, found.owner, found.yes, options.force)
+
+
+def _kernel_parser() -> _Parser:
+    about = {
+        "bundle": "Write kernels/SOLUTION/: the kernel, its dataset, their metadata. Nothing leaves the machine.",
+        "test": "Run the bundle here as Kaggle would, and compare its submission with the local one, byte by byte.",
+        "push": "Send the tested bundle to Kaggle, wait for its run there, and compare its submission with the local.",
+        "submit": "Submit the version that was pushed and compared, wait for its score, and log it.",
+        "train": "Train a model on Kaggle's GPU. Without --yes nothing leaves the machine: the kernel is tried here.",
+    }
+    parser = _Parser("steel kernel", description="A finished solution as a Kaggle kernel.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="what", required=True, metavar="|".join(about))
+    each = {name: commands.add_parser(name, description=text, allow_abbrev=False) for name, text in about.items()}
+    for one in each.values():
+        one.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
+    for name in ("bundle", "train"):
+        each[name].add_argument("--owner", metavar="NAME", help="Kaggle user [that of the Kaggle token]")
+    about_images = "strips to run on, and to predict here for comparison [the test set and its submission]"
+    each["test"].add_argument("--images", type=Path, metavar="DIR", help=about_images)
+    for name in ("push", "submit", "train"):
+        each[name].add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
+    each["submit"].add_argument("--message", metavar="TEXT", help="description on Kaggle [solution, version, CV]")
+    each["train"].add_argument("--model", metavar="NAME", required=True, help="the model, on all folds or --folds 0,1")
+    return parser
 
 
 # Commands beside the stages.
@@ -213,7 +224,7 @@ def overview() -> str:
     lines += ["  show       Draw something to look at: `steel show augment CONFIG`."]
     lines += ["  compare    Say which of two finished runs is better: `steel compare A B`."]
     lines += ["  submission Check a submission file, or compare two: `steel submission check FILE`."]
-    lines += ["  kernel     Make a Kaggle kernel, try it, send it: `steel kernel bundle|test|push|submit CONFIG`.", ""]
+    lines += ["  kernel     Predict or train on Kaggle: `steel kernel bundle|test|push|submit|train CONFIG`.", ""]
     lines += ["`steel STAGE --help` lists the options; `steel --version` says which version this is."]
     return "\n".join(lines)
 

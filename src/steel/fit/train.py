@@ -1,6 +1,7 @@
 """Stage `train`: one model on one fold, from the cache to weights; killed at any moment, it ends with the same bits."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
+class OutOfTime(Exception):
+    """A training stopped before its deadline; its checkpoint stands, and it goes on from there."""
+
+
 def check(paths: Paths, name: str) -> None:
     """Refuse a model whose names or options do not exist, before other models are trained for hours."""
     model = paths.solution.models[name]
@@ -40,8 +45,12 @@ def check(paths: Paths, name: str) -> None:
         raise UserError(f"models.{name}: {error}") from None
 
 
-def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
-    """Train, or go on training; give the digest of the weights."""
+def make(paths: Paths, name: str, fold: int, deadline_s: float = math.inf) -> dict[Path, str]:
+    """Train, or go on training; give the digest of the weights.
+
+    Raises OutOfTime after the checkpoint of an epoch if another one, as long as the longest yet, would end after
+    `deadline_s` of `time.monotonic`. One epoch is always trained.
+    """
     job = specs.of_training(paths, name, fold)
     model, machine = paths.solution.models[name], for_training(paths.solution)
     strips = open_strips(paths.cache, "train")
@@ -64,14 +73,19 @@ def make(paths: Paths, name: str, fold: int) -> dict[Path, str]:
     if done:
         say(f"{job.name}: continues after epoch {done} of {n_epochs}{_changed(trainer.origin, job)}")
     trainer.origin = _origin(job)
+    longest_s = 0.0
     with _events(job.folder / "events", done) as events:
         for epoch in track(range(done, n_epochs), job.name, "epochs", n_epochs, done):
+            begun = time.monotonic()
             look_at = np.flatnonzero(held) if trainer.looks(epoch) else None
             log.append(_run_epoch(trainer, job.name, epoch, look_at, log))
             _write_log(job.folder, log)
             _write_events(events, log[-1])
             if epoch + 1 < n_epochs:
                 trainer.save(job.folder / "last.pt", job.key, epoch + 1, log)
+                longest_s = max(longest_s, time.monotonic() - begun)
+                if time.monotonic() + longest_s > deadline_s:
+                    raise OutOfTime(f"{job.name}: stopped after epoch {epoch + 1} of {n_epochs}, for want of time")
     save_weights(job.folder / "weights.safetensors", trainer.average.values)
     files.write_json(job.folder / "config.json", job.config)
     files.write_json(job.folder / "env.json", job.env)

@@ -1,11 +1,7 @@
 """`steel kernel bundle`: a finished solution as a Kaggle kernel of one file, and the dataset that it reads."""
 
-import base64
-import hashlib
-import json
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
@@ -22,10 +18,10 @@ from steel.decide.fallback import load, told
 from steel.decide.families import family_of
 from steel.decide.rule import NEVER_PX
 from steel.errors import UserError
-from steel.kaggle import client, submit, template
+from steel.kaggle import client, parts, submit
 from steel.kaggle.image import IMAGE, SHIPPED, wheel
 from steel.kaggle.layout import FALLBACKS, RULES, SOLUTION, weights_name
-from steel.kaggle.pack import needed_by, zipped
+from steel.kaggle.pack import needed_by
 from steel.nets.study_segmenters import WITHOUT_ENCODER
 from steel.paths import Paths
 from steel.progress import say
@@ -33,10 +29,17 @@ from steel.report import cv
 from steel.report.uncertainty import within
 from steel.stage import RECORD, Spec, recorded
 
-CODE = ("kaggle/bundle", "kaggle/image", "kaggle/layout", "kaggle/pack", "kaggle/template", "decide/families")
+CODE = (
+    "kaggle/bundle",
+    "kaggle/image",
+    "kaggle/layout",
+    "kaggle/pack",
+    "kaggle/parts",
+    "kaggle/template",
+    "decide/families",
+)
 DRY_RUN = "dry_run.json"
-LINE_CHARS = 116  # of the packed code
-SLUG_CHARS = 50  # at most, in the address of a dataset
+KERNEL = "steel.kaggle.kernel"  # what runs in it
 
 
 def run(paths: Paths, folds: Sequence[int], owner: str | None, force: bool = False) -> None:
@@ -84,10 +87,10 @@ def make(paths: Paths, folds: Sequence[int], owner: str) -> dict[Path, str]:
     """Write what differs from what is there, delete what is no part of it; digests of all files."""
     kernel, dataset = (f"{owner}/{slug}" for slug in slugs(paths.solution))
     content: dict[str, bytes | Path] = {
-        "kernel.py": _kernel(paths, dataset).encode(),
-        "kernel-metadata.json": _json(_kernel_metadata(kernel, dataset)),
-        "dataset/dataset-metadata.json": _json(_dataset_metadata(dataset)),
-        f"dataset/{SOLUTION}": _json(asdict(shipped(paths))),
+        "kernel.py": parts.kernel_text(_header(paths, dataset), dataset, KERNEL, packed(paths.solution)).encode(),
+        "kernel-metadata.json": parts.as_json(parts.kernel_metadata(kernel, dataset)),
+        "dataset/dataset-metadata.json": parts.as_json(parts.dataset_metadata(dataset)),
+        f"dataset/{SOLUTION}": parts.as_json(asdict(shipped(paths))),
         f"dataset/{RULES}": paths.decide / rules.RULES,
         f"dataset/{FALLBACKS}": paths.fallbacks / fallback_search.FILE,
     }
@@ -97,11 +100,7 @@ def make(paths: Paths, folds: Sequence[int], owner: str) -> dict[Path, str]:
     for package in SHIPPED:
         file, data = wheel(package)
         content[f"dataset/wheels/{file}"] = data
-    outputs = {paths.kernel / name: _put(paths.kernel / name, value) for name, value in content.items()}
-    for path in list((paths.kernel / "dataset").rglob("*")):
-        if path.is_file() and path not in outputs:
-            path.unlink()
-    return outputs
+    return parts.write(paths.kernel, content)
 
 
 def passed(paths: Paths) -> bool:
@@ -113,7 +112,7 @@ def passed(paths: Paths) -> bool:
 def packed(solution: Solution) -> dict[str, Path]:
     """Modules that the kernel takes along: those that predict, and of a user's own those that nets come from."""
     own = [model.net.partition(":")[0] for model in solution.models.values() if ":" in model.net]
-    return needed_by(["steel.kaggle.kernel", *own])
+    return needed_by([KERNEL, *own])
 
 
 def shipped(paths: Paths) -> Solution:
@@ -130,11 +129,7 @@ def shipped(paths: Paths) -> Solution:
 
 def slugs(solution: Solution) -> tuple[str, str]:
     """What Kaggle calls the owner's kernel and dataset: steel-NAME and steel-NAME-weights."""
-    slug = "steel-" + re.sub(r"[-_]+", "-", solution.name).strip("-").lower()
-    if len(f"{slug}-weights") > SLUG_CHARS:
-        most = SLUG_CHARS - len("steel--weights")
-        raise UserError(f"name: {solution.name!r} is too long for Kaggle; allowed: at most {most} characters")
-    return slug, f"{slug}-weights"
+    return parts.slugs(solution.name, "weights")
 
 
 def owner_name(given: str | None) -> str:
@@ -162,18 +157,6 @@ def _threads(paths: Paths) -> int:
         several = " and ".join(sorted(found))
         raise UserError(f"test strips predicted on {several} threads: run `steel predict CONFIG --force`")
     return int(found.pop())
-
-
-def _kernel(paths: Paths, dataset: str) -> str:
-    """Text of the kernel: the template with its header and the packed code."""
-    code = zipped({name: path.read_bytes() for name, path in packed(paths.solution).items()})
-    text = base64.b64encode(code).decode()
-    lines = [text[i : i + LINE_CHARS] for i in range(0, len(text), LINE_CHARS)]
-    values = {"HEADER": _header(paths, dataset), "COMPETITION": SLUG, "DATASET": dataset.partition("/")[2]}
-    found = Path(template.__file__).read_text(encoding="utf-8")
-    for key, value in {**values, "CODE": "\n".join(lines)}.items():
-        found = found.replace(f"@{key}@", value)
-    return found
 
 
 def _header(paths: Paths, dataset: str) -> str:
@@ -210,42 +193,3 @@ def _asks(rule: Any) -> str:
         return "never shown"
     values = [(f.name, getattr(rule, f.name)) for f in fields(rule) if getattr(rule, f.name) != f.default]
     return ", ".join([family_of(rule), *(f"{name} {value}" for name, value in values if name != "calibration")])
-
-
-def _kernel_metadata(kernel: str, dataset: str) -> dict[str, Any]:
-    return {
-        "id": kernel,
-        "title": kernel.partition("/")[2],
-        "code_file": "kernel.py",
-        "language": "python",
-        "kernel_type": "script",
-        "is_private": True,
-        "enable_gpu": True,
-        "enable_tpu": False,
-        "enable_internet": False,
-        "machine_shape": "NvidiaTeslaT4",  # the default, a P100, is too old for today's torch
-        "dataset_sources": [dataset],
-        "competition_sources": [SLUG],
-        "kernel_sources": [],
-        "model_sources": [],
-    }
-
-
-def _dataset_metadata(dataset: str) -> dict[str, Any]:
-    return {"title": dataset.partition("/")[2], "id": dataset, "licenses": [{"name": "other"}]}
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def _put(path: Path, value: bytes | Path) -> str:
-    """Write a file, or copy it, unless its bytes are there already; its digest."""
-    wanted = files.sha256(value) if isinstance(value, Path) else hashlib.sha256(value).hexdigest()
-    if not path.exists() or files.sha256(path) != wanted:
-        with files.atomic(path) as temporary:
-            if isinstance(value, Path):
-                shutil.copyfile(value, temporary)
-            else:
-                temporary.write_bytes(value)
-    return wanted

@@ -13,16 +13,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steel import files, specs, stage
 from steel.cli import Options
 from steel.competition import SLUG
+from steel.config import MachineConfig
 from steel.errors import UserError, shorten
 from steel.kaggle import apply, bundle, clean_run
-from steel.kaggle.image import link_packages
+from steel.kaggle.image import IMAGE, link_packages
 from steel.kaggle.layout import HURRIED
 from steel.paths import Paths
 from steel.progress import say
@@ -52,7 +53,9 @@ def run(paths: Paths, folds: Sequence[int], images: Path | None) -> None:
         root = Path(folder)
         expected = _lay_out(root, paths, images)
         limit_s = paths.solution.kernel.time_limit_s
-        usage = execute(root, (paths.kernel / "kernel.py").absolute(), _environment(root, paths), limit_s)
+        usage = execute(
+            root, (paths.kernel / "kernel.py").absolute(), environment(root, paths.solution.machine), limit_s
+        )
         if any(HURRIED in line for line in usage.log):
             raise UserError(
                 f"kernel test: on this machine {limit_s} s are too short for the whole ensemble, and less of it gives "
@@ -80,9 +83,13 @@ def execute(
     environment: dict[str, str],
     limit_s: float,
     limit_bytes: int = LIMIT_BYTES,
+    packages: Iterable[str] = IMAGE,
 ) -> Usage:
-    """Run a script in `root/working` as on Kaggle's image, its output shown; a UserError if it does not end well."""
-    link_packages(root / "packages")
+    """Run a script in `root/working` as on Kaggle's image, its output shown; a UserError if it does not end well.
+
+    `packages`: what it may import, beside what these need.
+    """
+    link_packages(root / "packages", packages)
     network = "namespace" if _may_be_alone() else "guard"
     python = [sys.executable, "-I", "-S", clean_run.__file__, str(root / "packages"), str(limit_bytes), network]
     peak = root / "peak"
@@ -118,6 +125,16 @@ def execute(
     return Usage(seconds, int(peak.read_text()), network, log)
 
 
+def environment(root: Path, machine: MachineConfig) -> dict[str, str]:
+    """Variables of the kernel: where its folders below `root` are, and the device that is used here."""
+    kept = {key: os.environ[key] for key in KEPT if key in os.environ}
+    kind, _, number = machine.device.partition(":")
+    if kind == "cpu" or number:
+        kept["CUDA_VISIBLE_DEVICES"] = number
+    folders = {"STEEL_INPUT": "input", "STEEL_WORKING": "working", "HOME": "tmp", "TMPDIR": "tmp"}
+    return kept | {key: str(root / name) for key, name in folders.items()} | {"LC_ALL": "C.UTF-8"}
+
+
 def _lay_out(root: Path, paths: Paths, images: Path | None) -> bytes:
     """Make the folders that Kaggle has; the submission that the kernel must write there."""
     competition, dataset = root / "input" / SLUG, root / "input" / bundle.slugs(paths.solution)[1]
@@ -135,16 +152,6 @@ def _lay_out(root: Path, paths: Paths, images: Path | None) -> bytes:
     out = root / "expected.csv"
     apply.run(Paths(replace(paths.solution, machine=machine)), Options(images=images, out=out))
     return out.read_bytes()
-
-
-def _environment(root: Path, paths: Paths) -> dict[str, str]:
-    """Variables of the kernel: where its folders are, and the device that predicted here."""
-    kept = {key: os.environ[key] for key in KEPT if key in os.environ}
-    kind, _, number = paths.solution.machine.device.partition(":")
-    if kind == "cpu" or number:
-        kept["CUDA_VISIBLE_DEVICES"] = number
-    folders = {"STEEL_INPUT": "input", "STEEL_WORKING": "working", "HOME": "tmp", "TMPDIR": "tmp"}
-    return kept | {key: str(root / name) for key, name in folders.items()} | {"LC_ALL": "C.UTF-8"}
 
 
 def _may_be_alone() -> bool:

@@ -25,6 +25,17 @@ IMAGE = {
 # What it imports beside, shipped in the very version that predicted here. The image has a timm (1.0.25), too, but a net
 # is what its library's version makes of its name.
 SHIPPED = ("segmentation_models_pytorch", "timm")
+# The same for a kernel that trains. Augmentation is shipped for the same reason, though the image has the same versions
+# of it; what it calls is compiled, and taken as it is there.
+TRAINING_IMAGE = {
+    **IMAGE,
+    "scipy": "1.16.3",
+    "pydantic": "2.12.3",
+    "stringzilla": "4.6.0",
+    "simsimd": "6.5.13",
+    "tensorboard": "2.19.0",
+}
+TRAINING_SHIPPED = (*SHIPPED, "albumentations", "albucore")
 # Files of an installed package that say how it came here, or that are no part of a wheel.
 LOCAL = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 
@@ -49,10 +60,10 @@ def wheel(name: str) -> tuple[str, bytes]:
     return f"{_title(found)}-py3-none-any.whl", zipped(content)
 
 
-def link_packages(folder: Path) -> None:
-    """Make a folder of links to the packages of IMAGE and what these need, as installed here, and to no others."""
+def link_packages(folder: Path, names: Iterable[str] = IMAGE) -> None:
+    """Make a folder of links to some packages and what these need, as installed here, and to no others."""
     folder.mkdir()
-    for found in _with_dependencies(IMAGE).values():
+    for found in _with_dependencies(names).values():
         for top in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
             link = folder / top
             if not link.is_symlink():  # packages may share a folder

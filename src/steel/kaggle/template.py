@@ -11,7 +11,7 @@ from pathlib import Path
 COMPETITION, DATASET = "@COMPETITION@", "@DATASET@"
 INPUT = Path(os.environ.get("STEEL_INPUT", "/kaggle/input"))
 WORKING = Path(os.environ.get("STEEL_WORKING", "/kaggle/working"))
-# The modules of the package `steel` that predict, as a zip in base64.
+# Modules of the package `steel`, as a zip in base64.
 CODE = """
 @CODE@
 """

@@ -1,0 +1,141 @@
+"""`steel kernel train`: a model trained on Kaggle's GPU; its run folders come back as if it had been trained here.
+
+Nothing leaves the machine without --yes. Which version was sent, and what it trains from, is noted beside the bundle
+until its run folders are taken over, so that a killed command goes on where it was: a version that runs is waited for,
+and not sent again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from steel import files, specs, stage
+from steel.data import prepare, split
+from steel.errors import UserError, shorten
+from steel.fit import train
+from steel.kaggle import bundle, client, remote, train_bundle, train_result, train_trial
+from steel.kaggle.train_bundle import Training
+from steel.kaggle.train_kernel import FAILED
+from steel.paths import Paths
+from steel.progress import say
+from steel.stage import Spec
+
+UNDER_WAY, OUTPUT = "under_way.json", "output"
+
+
+def run(paths: Paths, model: str, folds: Sequence[int], owner: str | None, yes: bool, force: bool = False) -> None:
+    """Train a model on Kaggle, on those of some folds that do not stand here.
+
+    Without `yes`: pack, try the kernel here, and say what would be sent. With it: send, wait, fetch, take over.
+    `force`: send anew, though an earlier version may still run.
+    """
+    if model not in paths.solution.models:
+        raise UserError(f"--model: the solution has no model {model!r}; allowed: {', '.join(paths.solution.models)}")
+    if yes and paths.solution.data.synth is not None:
+        raise UserError(
+            f"data.synth: the strips of {paths.solution.name} are made up, and Kaggle has others; allowed: null"
+        )
+    stage.need(prepare.spec(paths), "kernel train")
+    stage.need(split.spec(paths), "kernel train")
+    training = Training(paths, model, tuple(folds), bundle.owner_name(owner))
+    if force and yes:
+        files.remove(training.folder / UNDER_WAY)
+    known = _under_way(training)
+    left = _left(training)
+    if not known and not left:
+        say(f"kernel train: {model} stands on the folds {_numbers(folds)}; nothing is to be trained there")
+        return
+    if not known:
+        _pack(training, left)
+    if not yes:
+        _tell(training, left, known)
+        return
+    if not known:
+        _send(training, left)
+    _collect(training)
+
+
+def _left(training: Training) -> list[int]:
+    """The folds that do not stand."""
+    states = {k: stage.look(_spec(training, k)) for k in training.folds}
+    if running := [str(state) for state in states.values() if state.kind == "running"]:
+        raise UserError(f"kernel train: {training.model} is {running[0]} here; allowed: one place at a time")
+    return [k for k, state in states.items() if not state.usable]
+
+
+def _pack(training: Training, left: Sequence[int]) -> None:
+    """Bring the bundle up to date, and its dry run."""
+    solution, model = training.paths.solution, training.model
+    train_bundle.weights_file(training.config)
+    train.check(Paths(replace(solution, models={model: train_trial.reduced_model(training.config)})), model)
+    stage.ensure(train_bundle.spec(training, left), lambda: train_bundle.make(training, left))
+    if not train_trial.passed(training):
+        train_trial.run(training, left[0])
+
+
+def _tell(training: Training, left: Sequence[int], known: dict[str, Any]) -> None:
+    """Say what would be done."""
+    kernel, dataset = training.names
+    if known:
+        say(f"kernel train: {known['kernel']} is under way; with --yes it is waited for and fetched")
+        return
+    sizes = [path.stat().st_size for path in (training.folder / "dataset").rglob("*") if path.is_file()]
+    internet = "with internet, for the imagenet weights" if training.internet else "without internet"
+    say(f"kernel train: would send the dataset {dataset} ({len(sizes)} files, {sum(sizes) / 1e6:.1f} MB)")
+    say(f"kernel train: would send and run the kernel {kernel}, on a GPU T4 {internet}")
+    say(f"kernel train: it trains {training.model} on the folds {_numbers(left)}")
+    say(f"kernel train: all of it lies in {training.folder}; nothing has left this machine; with --yes it is sent")
+
+
+def _send(training: Training, left: Sequence[int]) -> None:
+    """Send dataset and kernel; note what was sent."""
+    api = client.open_api()
+    remote.send_dataset(api, training.folder / "dataset")
+    version = remote.send_kernel(api, training.folder)
+    keys = {str(k): _spec(training, k).key for k in left}
+    kernel = f"{training.names[0]}/{version}"
+    files.write_json(training.folder / UNDER_WAY, {"kernel": kernel, "keys": keys})
+
+
+def _collect(training: Training) -> None:
+    """Wait for the version that was sent, fetch what it left, take it over, and say what is left to do."""
+    known = _under_way(training)
+    kernel, output = known["kernel"], training.folder / OUTPUT
+    for fold, key in known["keys"].items():
+        if _spec(training, int(fold)).key != key:
+            raise UserError(
+                f"kernel {kernel} trains fold {fold} from another configuration, cache or split than the solution has "
+                "now; allowed: the same, or --force to send it anew"
+            )
+    api = client.open_api()
+    try:
+        remote.wait_kernel(api, kernel)
+    except remote.KernelFailed:
+        files.remove(training.folder / UNDER_WAY)
+        raise
+    files.remove(output)
+    remote.fetch_output(api, kernel, output)
+    ended = train_result.adopt(training.paths, training.model, output).ended
+    files.remove(output / "runs")
+    files.remove(training.folder / UNDER_WAY)
+    for fold in ended:
+        spec = _spec(training, int(fold))
+        say(f"{spec.name}: {stage.look(spec)}")
+    if failed := [f"fold {fold} {how}" for fold, how in ended.items() if how.startswith(FAILED)]:
+        raise UserError(f"kernel train: {shorten(failed)}; its log lies in {output}")
+    if left := _left(training):
+        say(f"kernel train: the time was up; the folds {_numbers(left)} are not finished: run it again, it continues")
+
+
+def _under_way(training: Training) -> dict[str, Any]:
+    """What was sent and is not yet taken over: kernel and version, keys of its trainings by fold; empty for nothing."""
+    path = training.folder / UNDER_WAY
+    return files.read_json(path) if path.exists() else {}
+
+
+def _spec(training: Training, fold: int) -> Spec:
+    return specs.of_training(training.paths, training.model, fold)
+
+
+def _numbers(folds: Sequence[int]) -> str:
+    return ", ".join(map(str, folds))
