@@ -11,6 +11,7 @@ with other noise: for its time, since repeated strips make standard errors too s
 import argparse
 import resource
 import time
+from collections.abc import Sequence
 from unittest.mock import patch
 
 import cv2
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from steel.competition import HEIGHT, N_CLASSES, N_TRAIN, WIDTH
 from steel.decide import sample as room
-from steel.decide.ensemble import TRANSFORMS, Blend, mean_gate, mean_map
+from steel.decide.combine import Outputs
+from steel.decide.ensemble import TRANSFORMS, Blend, mean_gate
 from steel.decide.families import PLAIN
 from steel.decide.grid import default_grid
 from steel.decide.measure import measure
@@ -71,7 +73,7 @@ def whole_path(rng: np.random.Generator, n: int, workers: int) -> None:
     """Print the times of all steps on n strips, and what the searches on the lattice and on all pixels find."""
     drawn = [draw(rng, (0.5,) * N_CLASSES) for _ in range(n)]
     start = time.perf_counter()
-    exact = [measure(mean_map(maps), bits) for maps, bits in drawn]
+    exact = [measure(_mean(maps, Blend.equal(len(maps), 0)), bits) for maps, bits in drawn]
     equal_ms = 1e3 * (time.perf_counter() - start) / n
     true_px = np.stack([px for _, _, px in exact])
     fold = (np.arange(n) % N_FOLDS).astype(np.int16)
@@ -85,7 +87,7 @@ def whole_path(rng: np.random.Generator, n: int, workers: int) -> None:
         blend = Blend((kind,) * N_CLASSES, ((3, 2, 1, 1, 2, 3),) * N_CLASSES, ((),) * N_CLASSES)
         start = time.perf_counter()
         for maps, _ in drawn[:10]:
-            mean_map(maps, blend)
+            _mean(maps, blend)
         print(f"mean of kind {kind}: {100 * (time.perf_counter() - start):.1f} ms per strip")
     blends = {"equal": {f: Blend.equal(N_MODELS, N_GATES) for f in (*range(N_FOLDS), None)}}
     blends |= {name: {None: one.ships, **one.rotations} for name, one in (("lattice", lattice), ("pixels", pixels))}
@@ -131,8 +133,12 @@ def _exact(
     return [f"{score(pred, ships.true_px, overlap).mean:.5f}" for pred, overlap in pairs]
 
 
+def _mean(maps: Sequence[NDArray[np.uint8]], blend: Blend) -> NDArray[np.uint8]:
+    return Outputs(maps, np.zeros((len(maps), N_CLASSES))).combine(blend)[0]
+
+
 def _table(drawn: list[Strip], fold: NDArray[np.int16], gates: list[NDArray[np.float64]], blend: Blend) -> Table:
-    parts = [measure(mean_map(maps, blend), bits) for maps, bits in drawn]
+    parts = [measure(_mean(maps, blend), bits) for maps, bits in drawn]
     area, overlap, true_px = (np.stack(arrays) for arrays in zip(*parts, strict=True))
     gate = mean_gate(gates, len(drawn), blend.gate_counts)
     ids, none = np.array([f"{i}.jpg" for i in range(len(drawn))]), np.zeros((len(drawn), *LARGE), np.int32)

@@ -58,8 +58,8 @@ class Ours:
         builder = Builder(self.folder, "key", [str(i) for i in range(len(self.maps))], maps=True)
         for start in range(0, len(self.maps), BATCH):
             part = self.maps[start : start + BATCH]
-            sums = np.zeros((len(part), N_CLASSES))
-            builder.write(list(range(start, start + len(part))), np.stack(part), sums, sums)
+            sums = np.stack([[cv2.sumElems(plane)[0] / 255 for plane in one] for one in part])
+            builder.write(list(range(start, start + len(part))), np.stack(part), sums, np.zeros_like(sums))
         builder.finish()
 
     def read(self) -> list[Maps]:

@@ -1,7 +1,10 @@
 """A finished solution on any folder of strips: the same bytes as the submission, from its stored configuration."""
 
+import io
 import re
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +16,8 @@ import tiny
 from steel import rle
 from steel.__main__ import main
 from steel.data.images import read_strip
+from steel.kaggle import apply as apply_room
+from steel.paths import Paths
 from steel.report.overlay import COLOURS
 
 TEST = "data/tiny/raw/test_images"
@@ -29,9 +34,18 @@ def apply(*args: str) -> None:
     main(["predict", tiny.CONFIG, *args])
 
 
-def test_the_test_strips_give_the_submission(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, overlay = here / "new/x.csv", here / "pictures"
-    apply("--images", TEST, "--out", str(out), "--overlay", str(overlay))
+@pytest.fixture(scope="module")
+def applied(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder with what is found on the test strips, x.csv and pictures, and what was said."""
+    folder, said = tmp_path_factory.mktemp("applied"), io.StringIO()
+    with tiny.within(finished), redirect_stdout(said):
+        apply("--images", TEST, "--out", str(folder / "new/x.csv"), "--overlay", str(folder / "pictures"))
+    return folder, said.getvalue()
+
+
+@pytest.mark.usefixtures("here")
+def test_the_test_strips_give_the_submission(applied: tuple[Path, str]) -> None:
+    out, overlay = applied[0] / "new/x.csv", applied[0] / "pictures"
     submission = Path("submissions/tiny/submission.csv").read_bytes()
     order = pd.read_csv("data/tiny/raw/sample_submission.csv").ImageId.drop_duplicates()
     assert order.is_monotonic_increasing  # of a folder the strips come sorted
@@ -39,7 +53,8 @@ def test_the_test_strips_give_the_submission(here: Path, capsys: pytest.CaptureF
     rows = pd.read_csv(out, keep_default_na=False)
     shown = {name.rsplit("_", 1)[0] for name in rows.ImageId_ClassId[rows.EncodedPixels != ""]}
     text = f"predict: 6 strips, {len(shown)} with a defect shown, written to {out}\n"
-    assert text in capsys.readouterr().out
+    assert text in applied[1]
+    assert "as the run stored it" not in applied[1]
     assert sorted(path.name for path in overlay.iterdir()) == sorted(f"{Path(i).stem}.png" for i in order)
     for image_id in order:
         picture = cv2.imread(str(overlay / f"{Path(image_id).stem}.png"))
@@ -52,12 +67,12 @@ def test_the_test_strips_give_the_submission(here: Path, capsys: pytest.CaptureF
         assert (picture[..., 0][plain] == strip[plain]).all()
 
 
-def test_an_outline_has_the_colour_of_its_class(here: Path) -> None:
-    apply("--images", TEST, "--out", str(here / "x.csv"), "--overlay", str(here))
-    rows = pd.read_csv(here / "x.csv", keep_default_na=False)
+def test_an_outline_has_the_colour_of_its_class(applied: tuple[Path, str]) -> None:
+    folder, _ = applied
+    rows = pd.read_csv(folder / "new/x.csv", keep_default_na=False)
     for name, text in rows[rows.EncodedPixels != ""].itertuples(index=False, name=None):
         image_id, class_id = name.rsplit("_", 1)
-        picture = cv2.imread(str(here / f"{Path(image_id).stem}.png"))
+        picture = cv2.imread(str(folder / "pictures" / f"{Path(image_id).stem}.png"))
         assert picture is not None
         inked = (picture == COLOURS[int(class_id) - 1][::-1]).all(2)
         edge = cv2.dilate(rle.decode(text).copy(), np.ones((5, 5), np.uint8))
@@ -82,6 +97,14 @@ def test_the_stored_configuration_counts(here: Path) -> None:
     out = str(here / "x.csv")
     main(["predict", str(here / tiny.CONFIG), "--images", TEST, "--out", out])
     assert (here / "x.csv").read_bytes() == Path("submissions/tiny/submission.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("here")
+def test_the_machine_is_that_of_the_command() -> None:
+    stored = tiny.solution()
+    found, _ = apply_room._finished(Paths(tiny.solution("--machine.workers", "3", "--predict.batch", "1")))
+    assert (found.machine.workers, stored.machine.workers) == (3, 0)
+    assert replace(found, machine=stored.machine) == stored
 
 
 def test_strips_of_one_name_and_two_suffixes_get_a_picture_each(here: Path) -> None:
@@ -144,5 +167,3 @@ def test_an_override_of_what_the_run_stored_is_told(here: Path, capsys: pytest.C
     told = "predict: predict as the run stored it in runs/tiny/decide/solution.json, not as given\n"
     assert told in capsys.readouterr().out
     assert out.read_bytes() == Path("submissions/tiny/submission.csv").read_bytes()
-    apply("--images", TEST, "--out", str(out))
-    assert "as the run stored it" not in capsys.readouterr().out

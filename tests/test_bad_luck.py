@@ -100,13 +100,13 @@ def interrupt(program: subprocess.Popen[str]) -> None:
 
 
 def test_two_runs_at_once_and_ctrl_c_in_a_training(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    phases = "[{epochs: 16, width: 1600, batch: 4, samples: 12}]"
+    phases = "[{epochs: 8, width: 1600, batch: 4, samples: 12}]"
     changes = ("--models.gate.phases", phases, "--models.gate.validate_every", "1", "--machine.workers", "2")
     job = ("--model", "gate", "--fold", "1", *changes)
     with start(copied, "train", tiny.CONFIG, *job) as program:
         assert program.stdout is not None
         for line in program.stdout:
-            if " epoch 2/16: " in line:
+            if " epoch 2/8: " in line:
                 break
         message = tiny.fault(capsys, "train", tiny.CONFIG, *job)
         folder = "runs/tiny/gate/fold1"

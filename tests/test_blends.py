@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-import zarr
 from make_table import mean_of
+from numpy.typing import NDArray
 
 from steel.config import Solution
 from steel.data.cache import open_strips
@@ -30,21 +30,54 @@ from steel.paths import Paths
 FOLDS = (0, 1, 2)
 
 
-@pytest.fixture
-def paths(finished: Path, tmp_path: Path) -> Iterator[Paths]:
+def searched() -> Paths:
+    """The tiny solution with a second segmenter `blind`, and a search for their votes."""
+    solution = tiny.solution()
+    both = replace(solution, models={**solution.models, "blind": solution.models["fpn"]})
+    return Paths(replace(both, decide=replace(both.decide, ensemble="search")))
+
+
+def _blind(place: int, maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    found = np.zeros_like(maps)
+    found[2] = 0 if place % 2 else 250
+    return found
+
+
+@pytest.fixture(scope="module")
+def with_blind(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the finished run with a second segmenter, which sees class 3 all over every other strip."""
-    tiny.copy(finished, tmp_path)
-    with tiny.within(tmp_path):
-        solution = tiny.solution()
-        blind = replace(solution, models={**solution.models, "blind": solution.models["fpn"]})
-        searched = replace(blind, decide=replace(blind.decide, ensemble="search"))
-        made = Paths(searched)
+    folder = tiny.copy(finished, tmp_path_factory.mktemp("blind"))
+    with tiny.within(folder):
+        made = searched()
         tiny.copy(made.run / "fpn", made.run / "blind")
-        for folder in (*(made.oof("blind", k) for k in FOLDS), made.test("blind")):
-            maps = zarr.open_array(str(folder / "maps.zarr"), mode="r+")
-            maps[:] = 0
-            maps[::2, 2] = 250
-        yield made
+        for store in (*(made.oof("blind", k) for k in FOLDS), made.test("blind")):
+            tiny.change_maps(store, _blind)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def decided(with_blind: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of it that has been decided on."""
+    folder = tiny.copy(with_blind, tmp_path_factory.mktemp("decided"))
+    with tiny.within(folder):
+        run.make(searched(), FOLDS)
+    return folder
+
+
+@pytest.fixture
+def paths(with_blind: Path, tmp_path: Path) -> Iterator[Paths]:
+    """A copy of the run with two segmenters, to change: as the working directory."""
+    tiny.copy(with_blind, tmp_path)
+    with tiny.within(tmp_path):
+        yield searched()
+
+
+@pytest.fixture
+def decided_run(decided: Path, tmp_path: Path) -> Iterator[Paths]:
+    """The same after `decide`."""
+    tiny.copy(decided, tmp_path)
+    with tiny.within(tmp_path):
+        yield searched()
 
 
 def same(a: Table, b: Table) -> bool:
@@ -77,20 +110,19 @@ def _row_sum(_: object, mask_bits: np.ndarray) -> int:
     return int(mask_bits.sum())
 
 
-def test_what_is_written_is_what_was_found(paths: Paths) -> None:
-    written = {path.name for path in run.make(paths, FOLDS)}
-    table, ships, decision = run.load(paths.decide, paths.solution)
-    found = search_votes(paths, FOLDS)
+def test_what_is_written_is_what_was_found(decided_run: Paths) -> None:
+    table, ships, decision = run.load(decided_run.decide, decided_run.solution)
+    found = search_votes(decided_run, FOLDS)
     assert (decision.blend, {k: decision.blend_of(k) for k in FOLDS}) == (found.ships, found.rotations)
     assert same(ships, found.tables[found.ships])
-    assert (run.SHIPS in written) == any(blend != found.ships for blend in found.rotations.values())
+    assert (decided_run.decide / run.SHIPS).exists() == any(blend != found.ships for blend in found.rotations.values())
     for fold, blend in found.rotations.items():
         assert same(table.subset(table.fold == fold), found.tables[blend].subset(table.fold == fold))
         rules = lofo(found.tables[blend], default_grid(ships, 8, 8))[fold]
         assert decision.lofo[fold] == rules
-    votes = json.loads((paths.decide / run.VOTES).read_text())
+    votes = json.loads((decided_run.decide / run.VOTES).read_text())
     assert votes["mean"] == pytest.approx(_mean(table, decision), abs=1e-12)
-    equally = vote_equally(paths, FOLDS)
+    equally = vote_equally(decided_run, FOLDS)
     assert votes["equal_mean"] == pytest.approx(_lofo_mean(equally.honest), abs=1e-12)
     assert votes["gap"]["value"] == pytest.approx(votes["mean"] - votes["equal_mean"])
     assert votes["gap"]["low"] <= votes["gap"]["value"] <= votes["gap"]["high"]
@@ -104,26 +136,30 @@ def _lofo_mean(table: Table) -> float:
     return mean_of(lofo(table, default_grid(table, 8, 8)), table)
 
 
-def test_a_poisoned_fold_changes_nothing_that_is_chosen_for_it(paths: Paths) -> None:
+def test_a_poisoned_fold_changes_nothing_that_is_chosen_for_it(decided_run: Paths) -> None:
     """Garbage in the maps, gates and masks of fold 0: its votes, calibrations, families and rules stay the same."""
-    run.make(paths, FOLDS)
-    honest = Decision.load(paths.decide / run.RULES)
+    honest = Decision.load(decided_run.decide / run.RULES)
     rng = np.random.default_rng(4)
+
+    def noise(*_: object) -> NDArray[np.uint8]:
+        maps = np.zeros((4, 256, 1600), np.uint8)
+        maps[:, ::4] = np.repeat(rng.integers(0, 256, (4, 64, 16), np.uint8), 100, axis=2)
+        return maps
+
     for name in ("fpn", "blind"):
-        maps = zarr.open_array(str(paths.oof(name, 0) / "maps.zarr"), mode="r+")
-        for place in range(maps.shape[0]):
-            maps[place] = np.repeat(rng.integers(0, 256, (4, 256, 16), np.uint8), 100, axis=2)
-    for name in paths.solution.models:
-        values = dict(np.load(paths.oof(name, 0) / "values.npz"))
-        poison = {key: rng.random(values[key].shape) for key in ("sums", "gate") if not np.isnan(values[key]).all()}
-        np.savez(paths.oof(name, 0) / "values.npz", **{**values, **poison})
-    masks = np.load(paths.cache / "train_masks.npy", mmap_mode="r+")
-    held_out = fold_of(paths.folds, open_strips(paths.cache, "train").image_ids) == 0
+        tiny.change_maps(decided_run.oof(name, 0), noise)
+    for name in decided_run.solution.models:
+        values = dict(np.load(decided_run.oof(name, 0) / "values.npz"))
+        poison = {"gate": rng.random(values["gate"].shape), "sums": values["sums"] - 700 * rng.random((1, 4))}
+        known = {key: value for key, value in poison.items() if not np.isnan(values[key]).all()}
+        np.savez(decided_run.oof(name, 0) / "values.npz", **{**values, **known})
+    masks = np.load(decided_run.cache / "train_masks.npy", mmap_mode="r+")
+    held_out = fold_of(decided_run.folds, open_strips(decided_run.cache, "train").image_ids) == 0
     for row in np.flatnonzero(held_out):
         masks[row] = np.repeat(1 << rng.integers(0, 4, (256, 16)).astype(np.uint8), 100, axis=1)
     masks.flush()
-    run.make(paths, FOLDS)
-    poisoned = Decision.load(paths.decide / run.RULES)
+    run.make(decided_run, FOLDS)
+    poisoned = Decision.load(decided_run.decide / run.RULES)
     for way in ("lofo", "plain"):
         before, after = getattr(honest, way), getattr(poisoned, way)
         assert after[0] == before[0]
@@ -131,11 +167,11 @@ def test_a_poisoned_fold_changes_nothing_that_is_chosen_for_it(paths: Paths) -> 
     assert poisoned.blend_of(0) == honest.blend_of(0)
 
 
-def test_equal_votes_write_no_more_than_is_needed(paths: Paths) -> None:
-    run.make(paths, FOLDS)
-    equal = Paths(replace(paths.solution, decide=replace(paths.solution.decide, ensemble="equal")))
+def test_equal_votes_write_no_more_than_is_needed(decided_run: Paths) -> None:
+    assert (decided_run.decide / run.VOTES).exists()
+    equal = Paths(replace(decided_run.solution, decide=replace(decided_run.solution.decide, ensemble="equal")))
     assert {path.name for path in run.make(equal, FOLDS)} == {run.TABLE, run.RULES, run.SURFACES, run.SOLUTION}
-    assert not (paths.decide / run.VOTES).exists() and not (paths.decide / run.SHIPS).exists()
+    assert not (decided_run.decide / run.VOTES).exists() and not (decided_run.decide / run.SHIPS).exists()
 
 
 def test_the_submission_follows_the_votes(paths: Paths) -> None:
@@ -189,19 +225,18 @@ def test_models_in_another_order_are_decided_on_anew(paths: Paths) -> None:
     assert before.inputs == after.inputs and before.key != after.key
 
 
-def test_what_ships_is_missed(paths: Paths) -> None:
+def test_what_ships_is_missed(decided_run: Paths) -> None:
     """Where rotations vote in their own ways, the table of what ships must be there."""
-    run.make(paths, FOLDS)
-    decision = Decision.load(paths.decide / run.RULES)
+    decision = Decision.load(decided_run.decide / run.RULES)
     others = (
         {0: Blend.equal(2, 1)}
         if decision.blend != Blend.equal(2, 1)
         else {0: replace(decision.blend, kinds=("root",) * 4)}
     )
-    replace(decision, blends=others).save(paths.decide / run.RULES)
-    (paths.decide / run.SHIPS).unlink(missing_ok=True)
+    replace(decision, blends=others).save(decided_run.decide / run.RULES)
+    (decided_run.decide / run.SHIPS).unlink(missing_ok=True)
     with pytest.raises(UserError, match=r"ships\.npy does not exist; run the decide stage first"):
-        run.load(paths.decide)
+        run.load(decided_run.decide)
 
 
 def test_a_single_part_votes_equally(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,10 +278,13 @@ def test_a_name_too_long_for_kaggle() -> None:
         bundle.slugs(Solution("x" * 37, {}))
 
 
+COMMANDS = "bundle|test|push|submit|train"
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "the following arguments are required: bundle|test|push|submit|train (`steel kernel --help` lists the options)"),
+        ([], f"the following arguments are required: {COMMANDS} (`steel kernel --help` lists the options)"),
         (["test", "x.yaml"], "no config file x.yaml"),
         (["bundle", tiny.CONFIG, "--onwer", "me"], "unknown option --onwer (--help lists all)"),
     ],

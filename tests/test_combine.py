@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from steel.decide.combine import Outputs
-from steel.decide.ensemble import TRANSFORMS, Blend, mean_map
+from steel.decide.components import COMPONENT_LEVELS, COMPONENTS_PX
+from steel.decide.ensemble import TRANSFORMS, Blend, blended
+from steel.decide.held_out import measure_strip
 
 SHAPE = (4, 20, 30)
 
@@ -45,7 +47,21 @@ def test_a_second_blend_of_the_same_strip_is_as_if_it_were_the_first() -> None:
     rng = np.random.default_rng(0)
     maps = [rng.integers(0, 256, SHAPE, np.uint8) for _ in range(3)]
     both, sums = Outputs(maps, np.zeros((3, 4))), np.zeros((3, 4))
-    blends = [Blend.equal(3, 0), replace(Blend.equal(3, 0), counts=((1, 1, 1), (0, 2, 1), (1, 0, 0), (1, 1, 1)))]
+    even = Blend.equal(3, 0)
+    other_counts = replace(even, counts=((1, 1, 1), (0, 2, 1), (1, 0, 0), (1, 1, 1)))
+    blends = [even, other_counts, replace(even, kinds=("logit", "mean", "root", "square"))]
     for blend in blends:
-        expected = mean_map(maps, blend)
+        classes = zip(blend.kinds, blend.counts, zip(*maps, strict=True), strict=True)
+        expected = np.stack([blended(planes, kind, counts) for kind, counts, planes in classes])
         assert (both.combine(blend)[0] == expected).all() and (Outputs(maps, sums).combine(blend)[0] == expected).all()
+
+
+def test_components_of_a_second_blend_are_its_own() -> None:
+    """The second sees the whole map of class 2, of which class 1 takes the better half in the first."""
+    first, second = np.zeros((2, *SHAPE), np.uint8)
+    first[1] = second[1] = 200
+    first[0, :, 15:] = 250
+    blends = [replace(Blend.equal(2, 0), counts=(counts, (1, 0), (1, 0), (1, 0))) for counts in ((1, 0), (0, 1))]
+    outputs, bits = Outputs([first, second], np.zeros((2, 4))), np.full(SHAPE[1:], 2, np.uint8)
+    large = [record["large_area_px"][0, 1, 1, 4] for record in measure_strip(outputs, bits, blends)]
+    assert (COMPONENTS_PX[1], COMPONENT_LEVELS[4], large) == (300, 128, [300, 600])

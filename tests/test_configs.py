@@ -9,7 +9,7 @@ import tiny
 import toy
 
 from steel import cli
-from steel.config import Solution
+from steel.config import ModelConfig, Solution
 from steel.data.cache import open_strips
 from steel.fit.trainer import Trainer
 
@@ -20,7 +20,18 @@ def load(path: Path) -> Solution:
     return cli.parse("status", "", [str(path)])[0]
 
 
-MODELS = [(path, name) for path in CONFIGS for name in load(path).models]
+def reduced(model: ModelConfig) -> ModelConfig:
+    """The model, to be trained for a step in each of its phases, at a quarter of the size."""
+    phases = [replace(phase, epochs=1, width=128, batch=2, samples=2) for phase in model.phases]
+    small = replace(model, phases=phases, downscale=4, weights=None, seed=0, validate_every=len(phases))
+    return replace(small, average_epochs=min(model.average_epochs, 1), best_epochs=min(model.best_epochs, 1))
+
+
+# Of models that differ in length and size of their training alone, the first.
+MODELS: dict[str, tuple[ModelConfig, str]] = {}
+for _path in CONFIGS:
+    for _name, _model in load(_path).models.items():
+        MODELS.setdefault(repr(reduced(_model)), (reduced(_model), f"{_path.stem}-{_name}"))
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +45,13 @@ def test_the_file_has_the_name_of_its_solution(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize(("path", "name"), MODELS, ids=[f"{path.stem}-{name}" for path, name in MODELS])
-def test_each_model_takes_a_step(path: Path, name: str, cache: Path) -> None:
-    model = load(path).models[name]
-    phases = [replace(phase, epochs=1, width=64, batch=2, samples=2) for phase in model.phases]
-    small = replace(model, phases=phases, weights=None, average_epochs=min(model.average_epochs, 1))
-    small = replace(small, best_epochs=min(model.best_epochs, 1), validate_every=len(phases))
+@pytest.mark.parametrize("model", [model for model, _ in MODELS.values()], ids=[name for _, name in MODELS.values()])
+def test_each_model_takes_a_step(model: ModelConfig, cache: Path) -> None:
     trainer = Trainer(
-        small, toy.solution({}).machine, open_strips(cache, "train"), np.arange(8), seed=0, inner=np.arange(8, 9)
+        model, toy.solution({}).machine, open_strips(cache, "train"), np.arange(8), seed=0, inner=np.arange(8, 9)
     )
     before = [value.clone() for value in trainer.net.parameters()]
-    for epoch in range(len(phases)):
+    for epoch in range(len(model.phases)):
         report = trainer.epoch(epoch, "x")
         assert report.steps == 1 and np.isfinite(report.loss)
     assert any(not now.equal(then) for now, then in zip(trainer.net.parameters(), before, strict=True))

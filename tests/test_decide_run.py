@@ -7,22 +7,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from make_table import mean_of
+from test_families import for_hysteresis
 
-from steel import stage
+from steel import files, stage
 from steel.data.cache import open_strips
-from steel.data.folds import fold_of
+from steel.data.folds import fold_of, group_of, write_folds
 from steel.decide import held_out, run
+from steel.decide.blends import Ensemble
 from steel.decide.components import COMPONENT_LEVELS, COMPONENTS_PX, without_small
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend, largest_class
+from steel.decide.families import PLAIN, family_of
 from steel.decide.grid import default_grid
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
-from steel.decide.search import search
+from steel.decide.search import lofo, search
+from steel.decide.surfaces import Surfaces
 from steel.decide.table import LAYOUT, Table
 from steel.errors import UserError
 from steel.infer.store import open_store
 from steel.paths import Paths
+
+FOLDS = (0, 1, 2)
 
 
 @pytest.fixture
@@ -120,11 +127,122 @@ def test_an_edited_rule_is_noticed(copied: Paths) -> None:
     assert str(stage.look(run.spec(copied, (0, 1, 2)))) == f"stale ({rules} is gone or was changed)"
 
 
+@pytest.fixture
+def rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Paths, Ensemble]]:
+    """What `decide` finds to work on: votes that ship, and others that folds 0 and 3 choose, with a table of each."""
+    tiny.write_config(tmp_path)
+    planted = for_hysteresis()
+    is_true = planted.true_px[..., None] > 0
+    better = replace(planted, area_px=np.where(is_true, planted.area_px, 0).astype(np.int32))
+    equally = replace(planted, overlap_px=planted.overlap_px // 2)
+    even = Blend.equal(1, 1)
+    ships = replace(even, kinds=("root",) * 4)
+    blends = {fold: even if fold in (0, 3) else ships for fold in range(5)}
+    ensemble = Ensemble(ships, blends, {even: equally, ships: better}, evidence={"found": 1})
+    monkeypatch.setattr(run, "vote_equally", lambda *_: ensemble)
+    with tiny.within(tmp_path):
+        paths, ids = Paths(tiny.solution()), equally.image_ids.tolist()
+        write_folds(paths.folds, ids, equally.fold.astype(np.int64), ids)
+        run.make(paths, FOLDS)
+        yield paths, ensemble
+
+
+def test_every_rotation_is_searched_on_the_table_of_its_own_votes(rotated: tuple[Paths, Ensemble]) -> None:
+    paths, ensemble = rotated
+    equally, better = ensemble.tables.values()
+    table, ships, decision = run.load(paths.decide)
+    assert all((getattr(ships, name) == getattr(better, name)).all() for name in LAYOUT)
+    for fold, blend in ensemble.rotations.items():
+        own = ensemble.tables[blend]
+        rows = table.fold == fold
+        assert (table.area_px[rows] == own.area_px[rows]).all()
+        assert decision.blend_of(fold) == blend
+        grid = default_grid(better, 8, 8)
+        assert decision.lofo[fold] == search(own.subset(own.fold != fold), grid)
+        assert decision.plain[fold] == search(own.subset(own.fold != fold), grid, (PLAIN,))
+    assert decision.tuned == search(better, default_grid(better, 8, 8)) != search(equally, default_grid(equally, 8, 8))
+    drawn, expected = Surfaces.load(paths.decide / run.SURFACES), Surfaces.of(better, default_grid(better, 8, 8))
+    assert (drawn.score == expected.score).all()
+
+
+def test_the_gain_of_the_votes_is_over_equal_ones(rotated: tuple[Paths, Ensemble]) -> None:
+    """Equal votes find half of each mask, and need hysteresis to tell it from what clean strips show."""
+    paths, ensemble = rotated
+    table, _, decision = run.load(paths.decide)
+    votes = files.read_json(paths.decide / run.VOTES)
+    equally = lofo(ensemble.tables[Blend.equal(1, 1)], default_grid(table, 8, 8))
+    of_equal = mean_of(equally, ensemble.tables[Blend.equal(1, 1)])
+    assert votes["found"] == 1
+    assert votes["equal_mean"] == pytest.approx(of_equal)
+    assert of_equal < votes["mean"] - 0.05
+    assert votes["mean"] == pytest.approx(mean_of(decision.lofo, table))
+    assert votes["gap"]["value"] == pytest.approx(votes["mean"] - of_equal)
+
+
+def test_the_plain_rules_are_plain_where_others_are_adopted(rotated: tuple[Paths, Ensemble]) -> None:
+    paths, _ = rotated
+    decision = Decision.load(paths.decide / run.RULES)
+    for fold in (0, 3):
+        assert {family_of(rule) for rule in decision.lofo[fold].classes} == {"hysteresis"}
+    assert {family_of(rule) for rules in decision.plain.values() for rule in rules.classes} == {PLAIN}
+
+
 def test_stores_of_other_strips_are_refused(copied: Paths) -> None:
     target, other = copied.oof("gate", 0), copied.oof("gate", 1)
     (target / "values.npz").write_bytes((other / "values.npz").read_bytes())
     with pytest.raises(UserError, match=r"runs/tiny/gate/fold0/oof holds predictions of other strips \(.* more\)"):
         table_of(copied, [0, 1])
+
+
+@pytest.mark.parametrize("spoil", ["order", "others"])
+def test_maps_of_other_strips_are_refused(spoil: str, copied: Paths) -> None:
+    folder = copied.oof("fpn", 1)
+    with np.load(folder / "values.npz") as found:
+        values = dict(found)
+    ids = values["image_ids"][::-1] if spoil == "order" else np.array([f"{i}.jpg" for i in range(len(values["sums"]))])
+    np.savez(folder / "values.npz", **{**values, "image_ids": ids})
+    with pytest.raises(UserError, match=r"runs/tiny/fpn/fold1/oof holds predictions of other strips \("):
+        table_of(copied, [0, 1])
+
+
+def test_gates_of_a_table_follow_the_votes(copied: Paths) -> None:
+    """In the order of the table's strips, whatever that of the folds."""
+    tiny.copy(copied.run / "gate", copied.run / "second")
+    models = {**copied.solution.models, "second": copied.solution.models["gate"]}
+    strips = open_strips(copied.cache, "train")
+    fold = fold_of(copied.folds, strips.image_ids)
+    places = np.arange(len(fold))
+    for name, gate in (("gate", places / 64), ("second", 1 - places / 64)):
+        for k in FOLDS:
+            path = copied.oof(name, k) / "values.npz"
+            with np.load(path) as found:
+                values = dict(found)
+            np.savez(path, **{**values, "gate": gate[fold == k][:, None].repeat(4, 1)})
+    votes = replace(Blend.equal(1, 2), gate_counts=((1, 0), (0, 1), (1, 1), (3, 1)))
+    paths = Paths(replace(copied.solution, models=models))
+    built = held_out.build_tables(paths, (2, 0, 1), [votes], _true_px)
+    (table,), seen = built.tables, built.found
+    a = places / 64
+    assert np.allclose(table.gate, np.stack([a, 1 - a, 0 * a + 0.5, (3 * a + 1 - a) / 4], 1), atol=1e-7)
+    assert seen == table.true_px.sum(1).tolist() == strips.areas.sum(1).tolist()
+
+
+def _true_px(_: object, mask_bits: np.ndarray) -> int:
+    return int(np.count_nonzero(mask_bits))
+
+
+def test_parts_of_a_single_fold_keep_copies_together(copied: Paths) -> None:
+    rows = copied.folds.read_text().splitlines()
+    head, body = rows[0], [row.split(",") for row in rows[1:]]
+    assert head == "image_id,fold,group"
+    own = [row for row in body if row[1] == "1"]
+    for i, row in enumerate(own):
+        row[2] = own[i // 2 * 2][0]  # each with its neighbour
+    tiny.write(copied.folds, head, *(",".join(row) for row in body))
+    table = table_of(copied, [1])
+    group = group_of(copied.folds, table.image_ids.tolist())
+    assert sorted(set(table.fold.tolist())) == [0, 1, 2, 3, 4]
+    assert all(len({f for f, g in zip(table.fold, group, strict=True) if g == one}) == 1 for one in group)
 
 
 def test_without_a_classifier_every_gate_is_open(copied: Paths) -> None:
@@ -138,12 +256,7 @@ def test_two_segmenters_are_averaged(copied: Paths) -> None:
     """The same maps twice, once as they are and once inverted, make 128 everywhere."""
     tiny.copy(copied.run / "fpn", copied.run / "mirror")
     for fold in range(3):
-        maps = open_store(copied.oof("mirror", fold)).maps
-        assert maps is not None
-        import zarr
-
-        writable = zarr.open_array(str(copied.oof("mirror", fold) / "maps.zarr"), mode="r+")
-        writable[:] = 255 - np.asarray(maps[:])
+        tiny.change_maps(copied.oof("mirror", fold), lambda _, maps: 255 - maps)
     models = {**copied.solution.models, "mirror": copied.solution.models["fpn"]}
     table = table_of(Paths(replace(copied.solution, models=models)), [0, 1, 2])
     assert (table.area_px[:, 0, 128] == 256 * 1600).all()  # ties go to the lower class

@@ -141,6 +141,22 @@ def test_an_interrupt_inside_a_stage() -> None:
     assert run.stderr == "steel: interrupted; start it again and it continues\n"
 
 
+@pytest.mark.usefixtures("config")
+def test_what_an_interrupt_finds_half_built_keeps_quiet() -> None:
+    """As a DataLoader does whose first lines it cuts short; without an interrupt, such a complaint is heard."""
+    half_built = """
+class Half:
+    def __del__(self):
+        raise AttributeError("no workers yet")
+"""
+    run = with_stage(
+        f"{half_built}\nimport os, signal\nhalf = Half()\nos.kill(os.getpid(), signal.SIGINT)\nhalf.wait()"
+    )
+    assert (run.returncode, run.stderr) == (130, "steel: interrupted; start it again and it continues\n")
+    run = with_stage(f"{half_built}\nhalf = Half()\ndel half")
+    assert run.returncode == 0 and "no workers yet" in run.stderr
+
+
 def test_ctrl_c_ends_a_stage_at_work_promptly(config: str) -> None:
     """The signal to the program alone; to its workers too, as a terminal sends it: tests/test_workers.py."""
     command = [sys.executable, "-m", "steel", "synth", config]

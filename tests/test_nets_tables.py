@@ -152,12 +152,15 @@ LEARNT: dict[str, tuple[Callable[..., torch.optim.Optimizer], float]] = {
 
 @pytest.mark.parametrize("name", LEARNT)
 def test_four_strips_are_learnt_by_heart(name: str) -> None:
-    """The loss falls by 90 %: forward, loss, gradients and optimizer belong together."""
+    """The loss falls by 80 %: forward, loss, gradients and optimizer belong together.
+
+    A net that knows no more than how much of the strips a class covers would reach a third of the first loss.
+    """
     torch.manual_seed(0)
     net = build(MODELS[name], pretrained=False)
     build_optimizer, lr = LEARNT[name]
     costs = learn(net, "bce", build_optimizer(net.parameters(), lr=lr), 300)
-    assert costs[-1] < costs[0] / 10
+    assert costs[-1] < costs[0] / 5
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -170,7 +173,7 @@ def test_each_loss_teaches_maps_and_labels(loss: str, name: str) -> None:
 
 
 def learn(net: Net, loss: str, optimizer: torch.optim.Optimizer, n_steps: int) -> list[float]:
-    """Train on four strips, each with a band of a class of its own; the costs until one is a tenth of the first."""
+    """Train on four strips, each with a band of a class of its own; the costs until one is a fifth of the first."""
     image = torch.full((4, 1, 32, 32), 80, dtype=torch.uint8)
     maps = torch.zeros(4, 4, 32, 32)
     for k in range(4):
@@ -180,7 +183,7 @@ def learn(net: Net, loss: str, optimizer: torch.optim.Optimizer, n_steps: int) -
         if isinstance(module, nn.Dropout | nn.Dropout2d):
             module.p = 0.0
     cost_of, costs = mixed({loss: 1.0}), list[float]()
-    while len(costs) < n_steps and (not costs or costs[-1] >= costs[0] / 10):
+    while len(costs) < n_steps and (not costs or costs[-1] >= costs[0] / 5):
         optimizer.zero_grad()
         pairs = zip(net(image), (maps, torch.eye(4)), strict=True)
         cost = torch.stack([cost_of(logits, true) for logits, true in pairs if logits is not None]).sum()

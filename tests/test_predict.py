@@ -1,8 +1,10 @@
 """Prediction: the mean over nets and views, bytes that do not depend on neighbours, stores that resume."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -137,7 +139,7 @@ def test_held_out_strips_each_once_by_the_model_that_did_not_see_them(name: str,
         assert found.image_ids == [train.image_ids[row] for row in rows]
         seen += found.image_ids
         call = Predictor.load(paths, name, [fold])
-        for i, row in enumerate(rows):
+        for i, row in ((0, rows[0]), (3, rows[3])):  # of both batches
             prob = call(train.images[row : row + 1]).main[0]
             if name == "unet":
                 assert np.array_equal(found.map(i), quantise(prob))
@@ -163,8 +165,9 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the package catches it."""
 
 
-@pytest.mark.parametrize("name", toy.MODELS)
-def test_killed_and_started_again_it_gives_the_same_bytes(name: str, paths: Paths) -> None:
+@pytest.mark.parametrize(("name", "left", "n_calls"), [("unet", 3 * 72, 3), ("gate", 3 * 72, 3), ("gate", 72 + 5, 4)])
+def test_killed_and_started_again_it_gives_the_same_bytes(name: str, left: int, n_calls: int, paths: Paths) -> None:
+    """Killed in the second batch, perhaps with the index of the first torn: what is not whole is computed again."""
     predict.make_oof(paths, name, 1)
     folder = paths.oof(name, 1)
     whole = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
@@ -184,8 +187,9 @@ def test_killed_and_started_again_it_gives_the_same_bytes(name: str, paths: Path
             predict.make_oof(paths, name, 1)
         work = next(folder.glob("building-*"))
         assert (work / DONE).stat().st_size == 3 * 72  # one batch of 3: row, 4 sums, 4 gates of 8 bytes
+        os.truncate(work / DONE, left)
         predict.make_oof(paths, name, 1)
-    assert calls == 3  # only the second batch was computed again
+    assert calls == n_calls
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == whole
     expected = {MAPS, VALUES} if name == "unet" else {VALUES}
     assert {p.name for p in folder.iterdir()} == expected
@@ -196,6 +200,14 @@ def test_weights_of_another_net_are_refused() -> None:
     other = Paths(toy.solution({"unet": replace(toy.SEGMENTER, net="Unet", options={})}))
     with pytest.raises(UserError, match=r"fold0/weights\.safetensors does not hold this net's weights"):
         Predictor.load(other, "unet", [0])
+
+
+@pytest.mark.usefixtures("paths")
+@pytest.mark.parametrize(("amp", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_it_computes_in_the_type_of_the_model(amp: Literal["fp32", "bf16"], dtype: torch.dtype) -> None:
+    models = {"unet": replace(toy.SEGMENTER, amp=amp)}
+    found = Predictor.load(Paths(toy.solution(models, batch=5)), "unet", [0, 1])
+    assert (found.dtype, found.batch, len(found.nets), found.views) == (dtype, 5, 2, ["identity", "hflip"])
 
 
 def test_other_weights_or_views_are_another_key(paths: Paths) -> None:

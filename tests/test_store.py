@@ -142,12 +142,13 @@ def test_a_finished_store_stays_until_the_next_is_finished(tmp_path: Path) -> No
     write(builder, 0, 1, 2)
     builder.finish()
     newer = opened(tmp_path, "newer")
-    newer.write([0], some_maps(2)[None], np.ones((1, 4)), None)
+    newer.write([0], some_maps(2)[None], sums(2)[None], None)
     assert np.array_equal(open_store(tmp_path).map(0), some_maps(0))
-    newer.write([1, 2], np.stack([some_maps(2)] * 2), np.ones((2, 4)), None)
+    newer.write([1, 2], np.stack([some_maps(2)] * 2), np.stack([sums(2)] * 2), None)
     newer.finish()
     found = open_store(tmp_path)
-    assert np.array_equal(found.map(0), some_maps(2)) and found.sums is not None and found.sums.max() == 1
+    assert np.array_equal(found.map(0), some_maps(2))
+    assert found.sums is not None and np.array_equal(found.sums, [sums(2)] * 3)
     assert {p.name for p in tmp_path.iterdir()} == {MAPS, VALUES}
 
 

@@ -13,10 +13,12 @@ import tiny
 from steel import files, rle
 from steel.competition import N_CLASSES
 from steel.data.cache import open_strips
+from steel.decide import run
 from steel.decide.decision import Decision
 from steel.decide.ensemble import largest_class
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
+from steel.decide.search import apply_rotated
 from steel.errors import UserError
 from steel.infer.store import open_store
 from steel.kaggle import submit
@@ -67,6 +69,19 @@ def test_the_manifest_tells_where_it_comes_from(finished: Path) -> None:
     assert sorted(manifest["models"]) == [f"{name} fold {k}" for name in ("fpn", "gate") for k in FOLDS]
     assert len(set(manifest["models"].values())) == 6
     assert {"version", "commit", "code", "config", "data", "folds"} <= set(manifest)
+
+
+def test_drift_is_measured_against_the_masks_that_saw_nothing(copied: Paths) -> None:
+    """A rotation votes otherwise; under the votes that ship, no held-out strip would show anything."""
+    table, _, decision = run.load(copied.decide)
+    replace(table, area_px=np.zeros_like(table.area_px)).save(copied.decide / run.SHIPS)
+    other = replace(decision.blend, kinds=("root",) * N_CLASSES)
+    replace(decision, blends={0: other}).save(copied.decide / run.RULES)
+    submit.make(copied, FOLDS)
+    classes = json.loads((copied.submission / "manifest.json").read_text())["drift"]["classes"]
+    shown = apply_rotated(decision.lofo, table)[0] > 0
+    assert [one["share"]["held_out"] for one in classes] == pytest.approx(shown.mean(0))
+    assert shown.any()
 
 
 def test_predictions_of_other_strips_are_refused(copied: Paths) -> None:

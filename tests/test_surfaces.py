@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from test_search import planted_table, random_table
 
+from steel.decide.adopt import smooth
 from steel.decide.families import PLAIN
-from steel.decide.grid import default_grid
+from steel.decide.grid import default_grid, surface
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules, apply_to_table
 from steel.decide.search import search
@@ -42,6 +43,9 @@ def test_the_chosen_point_is_that_of_the_search() -> None:
             rule.min_gate,
         )
         assert found.smoothed[k, t, a] == found.smoothed[k].max()
+        g = grid.gates.index(found.min_gate[k])
+        assert found.smoothed[k] == pytest.approx(smooth(surface(table, k, grid)[1:])[..., g], abs=1e-6)
+        assert np.abs(found.smoothed[k] - found.score[k]).max() > 0.01
 
 
 def test_nothing_is_chosen_where_nothing_gains() -> None:
@@ -49,6 +53,8 @@ def test_nothing_is_chosen_where_nothing_gains() -> None:
     clean = replace(table, true_px=np.zeros_like(table.true_px), overlap_px=np.zeros_like(table.overlap_px))
     found = Surfaces.of(clean, default_grid(clean, 8, 4))
     assert (found.chosen == -1).all() and found.score.max() == 1
+    hidden = replace(clean, gate=np.full_like(clean.gate, 0.5))  # by a gate of 3/4: the first best point
+    assert Surfaces.of(hidden, default_grid(hidden, 8, 4)).min_gate.tolist() == [0.75] * 4
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:

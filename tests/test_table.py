@@ -105,6 +105,19 @@ def test_subset_by_mask_and_by_rows() -> None:
     assert (table.subset(np.array([2, 0])).area_px == table.area_px[[2, 0]]).all()
 
 
+def test_what_a_rule_may_look_at_is_that_of_the_class_and_the_rows() -> None:
+    table, rows = small_table(5), np.array([3, 1])
+    for component_px, place in ((0, None), (300, 1)):
+        found, overlap_px = table.evidence(2, component_px, rows), table.overlaps(2, component_px, rows)
+        assert (found.gate == table.gate[[3, 1], 2]).all() and (found.tail_px == table.tail_px[[3, 1], 2]).all()
+        for got, whole, large in (
+            (found.area_px, table.area_px, table.large_area_px),
+            (overlap_px, table.overlap_px, table.large_overlap_px),
+        ):
+            expected = whole[[3, 1], 2, 128] if place is None else large[[3, 1], 2, place, 4]
+            assert (got[:, 128] == expected).all()
+
+
 def test_wrong_layout_is_refused() -> None:
     fields = vars(small_table())
     with pytest.raises(UserError, match="gate is float64"):

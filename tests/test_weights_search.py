@@ -9,7 +9,7 @@ from steel.decide.adopt import smooth
 from steel.decide.ensemble import Blend
 from steel.decide.grid import Grid
 from steel.decide.sample import LEVELS, Bag, Points, Sample, Shown
-from steel.decide.weights import AREAS_PX, GATES, Adoption, BagSearch, equal, search_blends
+from steel.decide.weights import AREAS_PX, GATES, Adoption, BagSearch, Found, equal, search_blends
 from steel.errors import UserError
 
 N = 100  # strips, of which every other one has a defect in all classes
@@ -102,13 +102,19 @@ def test_search_finds_planted_optima() -> None:
     assert evidence["masks"]["4"] == {**equal(3)._asdict(), "gain": 0.0, "error": 0.0, "is_adopted": False}
 
 
-def test_two_processes_find_the_same() -> None:
-    assert search_blends(noisy(1), workers=2) == search_blends(noisy(1))
+@pytest.fixture(scope="module")
+def found() -> Found:
+    """What is found in a sample by one process."""
+    return search_blends(noisy(2))
+
+
+def test_two_processes_find_the_same(found: Found) -> None:
+    assert search_blends(noisy(2), workers=2) == found
 
 
 @pytest.mark.parametrize("fold", [0, 3])
-def test_no_rotation_looks_at_its_own_fold(fold: int) -> None:
-    found, poisoned = search_blends(noisy(2)), search_blends(garbage(noisy(2), fold))
+def test_no_rotation_looks_at_its_own_fold(fold: int, found: Found) -> None:
+    poisoned = search_blends(garbage(noisy(2), fold))
     assert poisoned.rotations[fold] == found.rotations[fold]
     assert found.rotations[fold] != Blend.equal(3, 2)  # something was found there
     assert poisoned.rotations[(fold + 1) % 5] != found.rotations[(fold + 1) % 5]  # the others did look

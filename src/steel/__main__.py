@@ -5,6 +5,9 @@ import errno
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -22,7 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads OpenMP
     try:
         try:
-            _dispatch(args)
+            with _interruptible():
+                _dispatch(args)
         finally:
             sys.stdout.flush()  # here, where a closed pipe is caught, and not at exit
     except UserError as error:
@@ -51,6 +55,25 @@ EXHAUSTED = {
     "OutOfMemoryError": "the GPU's memory is full; lower batch or width in models.NAME.phases, or predict.batch",
     "BrokenProcessPool": "a process was killed, perhaps for want of memory; lower machine.jobs or machine.workers",
 }
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C leave one line: what it finds half built, such as a DataLoader, complains while it is taken down."""
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # as in the background
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: object) -> NoReturn:
+        sys.unraisablehook = lambda _: None
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _dispatch(args: list[str]) -> None:

@@ -100,26 +100,6 @@ class Blend:
             raise UserError(f"{where}: {error}") from None
 
 
-def mean_map(maps: Sequence[NDArray[np.uint8]], blend: Blend | None = None) -> NDArray[np.uint8]:
-    """Mean of probability maps, rounded half up, in whole numbers: the same bytes wherever it is called.
-
-    Args:
-        maps: uint8 arrays of one shape, (4, 256, 1600), 255 = probability 1.
-        blend: how to average them; None for the plain mean of all.
-
-    Returns:
-        A new uint8 array of that shape.
-    """
-    if not maps or any(m.dtype != np.uint8 or m.shape != maps[0].shape for m in maps):
-        raise UserError(f"ensemble: needs uint8 maps of one shape, got {[(str(m.dtype), m.shape) for m in maps]}")
-    if blend is None:
-        return _plain_mean([(one, 1) for one in maps])
-    if len(blend.counts[0]) != len(maps):
-        raise UserError(f"ensemble: counts of {len(blend.counts[0])} models for {len(maps)} maps, allowed: one each")
-    classes = zip(blend.kinds, blend.counts, zip(*maps, strict=True), strict=True)
-    return np.stack([blended(planes, kind, counts) for kind, counts, planes in classes])
-
-
 def blended(planes: Sequence[NDArray[np.uint8]], kind: str, counts: Sequence[int]) -> NDArray[np.uint8]:
     """Mean of one class's values over the models: transformed, added up, divided, transformed back.
 

@@ -6,22 +6,28 @@ coverage is read from it, since an array's missing chunks read as zeros.
 """
 
 import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from steel import files
-from steel.competition import HEIGHT, N_CLASSES, WIDTH
+from steel.competition import HEIGHT, N_CLASSES, N_PIXELS, WIDTH
 from steel.errors import UserError, shorten
 
 # One record per image: the sum over its pixels of the probability (segmenter; nan from a classifier), and the
 # probability that a class is there (nan from a net that gives maps only).
 RECORD = np.dtype([("row", "<i8"), *((name, "<f8", N_CLASSES) for name in ("sums", "gate"))])
 MAPS, VALUES, DONE = "maps.zarr", "values.npz", f"done-{RECORD.itemsize}.bin"
+
+# How far the sum of a class's probabilities may lie from that of its map: half a level, 1/510, in every pixel, 803 px;
+# and one more for the last bits of both.
+MOST_LOST_PX = N_PIXELS / 510 + 1
 
 
 class Builder:
@@ -92,14 +98,14 @@ class Builder:
 
 
 def create_maps(path: Path, n: int) -> zarr.Array:
-    """An empty array (n, 4, 256, 1600) uint8, one compressed chunk per image."""
+    """An empty array (n, 4, 256, 1600) uint8, a compressed chunk with a checksum per image: blosc's own knows none."""
     return zarr.create_array(
         str(path),
         shape=(n, N_CLASSES, HEIGHT, WIDTH),
         chunks=(1, N_CLASSES, HEIGHT, WIDTH),
         chunk_key_encoding={"name": "default", "separator": "."},  # a file per image, no folders
         dtype="uint8",
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=1),
+        compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=1), Crc32cCodec()],
         fill_value=0,
     )
 
@@ -109,29 +115,60 @@ class Store:
     """A finished store.
 
     Attributes:
+        folder: where it lies.
         image_ids: (n,) names in row order.
         sums: (n, 4) float64: sum over the pixels of the probability, before it became uint8; None of a classifier.
         gate: (n, 4) float64: the probability that a class is there; None from a net that gives maps only.
-        maps: (n, 4, 256, 1600) uint8, 255 = 1.0; None for a classifier.
+        maps: (n, 4, 256, 1600) uint8, 255 = 1.0, to be read by `map`; None for a classifier.
     """
 
+    folder: Path
     image_ids: list[str]
     sums: NDArray[np.float64] | None
     gate: NDArray[np.float64] | None
     maps: zarr.Array | None
 
     def map(self, row: int) -> NDArray[np.uint8]:
-        """The maps of one image, (4, 256, 1600) uint8."""
-        assert self.maps is not None
-        return np.asarray(self.maps[row])
+        """The maps of one image, (4, 256, 1600) uint8; a UserError if they are not those that were written.
+
+        A damaged chunk fails its checksum, but a lost one reads as zeros, and one of another strip is whole. So what is
+        read must have the sums that were kept. These are of the probabilities, not of their uint8, and cannot tell what
+        changes each class by less than `MOST_LOST_PX`, 804 px: a lost map that had no more, a small mask at most.
+        """
+        assert self.maps is not None and self.sums is not None
+        try:
+            maps = np.asarray(self.maps[row])
+        except (RuntimeError, ValueError, OSError) as error:  # of the codec, of the array, of the disk
+            raise _damaged(self.folder, f"the maps of {self.image_ids[row]} cannot be read ({error})") from None
+        found_px = np.array([cv2.sumElems(plane)[0] for plane in maps]) / 255  # a tenth of numpy's time
+        apart_px = np.abs(self.sums[row] - found_px)
+        if not (apart_px <= MOST_LOST_PX).all():
+            k = int(apart_px.argmax())
+            raise _damaged(
+                self.folder,
+                f"the maps of {self.image_ids[row]} are not those that were written (class {k + 1} sums up to "
+                f"{found_px[k]:.0f} px, not {self.sums[row, k]:.0f})",
+            )
+        return maps
 
 
 def open_store(folder: Path) -> Store:
     """Open a finished store."""
-    with np.load(folder / VALUES) as values:
-        image_ids, sums, gate = [str(i) for i in values["image_ids"]], values["sums"], values["gate"]
-    maps = zarr.open_array(str(folder / MAPS), mode="r") if (folder / MAPS).exists() else None
-    return Store(image_ids, None if maps is None else sums, None if np.isnan(gate).all() else gate, maps)
+    try:
+        with (folder / VALUES).open("rb") as file, np.load(file) as values:
+            image_ids, sums, gate = [str(i) for i in values["image_ids"]], values["sums"], values["gate"]
+        maps = None if np.isnan(sums).all() else zarr.open_array(str(folder / MAPS), mode="r")
+        if maps is not None and maps.shape != (shape := (len(image_ids), N_CLASSES, HEIGHT, WIDTH)):
+            raise ValueError(f"maps {maps.shape}, allowed: {shape}")
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(folder, f"{VALUES} or {MAPS} cannot be read ({error})") from None
+    return Store(folder, image_ids, None if maps is None else sums, None if np.isnan(gate).all() else gate, maps)
+
+
+def _damaged(folder: Path, what: str) -> UserError:
+    """The error of a store that has suffered; its folder is named after what it holds (`Paths.oof`, `Paths.test`)."""
+    stage = {"oof": "oof", "test": "predict"}.get(folder.name, "kernel bundle")
+    return UserError(f"{folder}: {' '.join(what.split())}: run `steel {stage} CONFIG --force`")
 
 
 def _discard(work: Path) -> None:
