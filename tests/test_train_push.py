@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from kaggle_push_server import PushServer, Run, taking
 from kaggle_server import TOKEN, USER, Fault, waits
 
 from steel.__main__ import main
-from steel.kaggle import train_bundle, train_kernel, train_trial
+from steel.kaggle import remote, train_bundle, train_kernel, train_there, train_trial
 
+BUNDLE = Path("kernels/tiny-train-gate-0-1")
 NAME = "steel-tiny-train-gate-0-1"
 COMMAND = ["kernel", "train", tiny.CONFIG, "--model", "gate", "--folds", "0,1"]
 
@@ -35,7 +37,7 @@ def server(
 def run_of(folder: Path, limit_s: float) -> Run:
     """What the kernel leaves of the bundle that the command makes next."""
     main(COMMAND)
-    dataset, working = tiny.copy(Path("kernels/tiny-train-gate-0-1/dataset"), folder / "dataset"), folder / "working"
+    dataset, working = tiny.copy(BUNDLE / "dataset", folder / "dataset"), folder / "working"
     there.set_limit(dataset, limit_s)
     train_kernel.run(there.RAW, dataset, working)
     left = [path for path in working.rglob("*") if path.is_file() and not path.name.startswith(".")]
@@ -56,3 +58,32 @@ def test_stopped_continued_and_taken_over(server: PushServer, capsys: pytest.Cap
     assert len(server.kernels[f"{USER}/{NAME}"]) == 2
     for k in (0, 1):
         assert there.weights("runs", k) == there.weights("trained_here", k)
+
+
+def test_killed_before_the_push_is_noted_it_is_not_pushed_again(
+    server: PushServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is what was taken over, or has failed, taken for what runs."""
+    server.runs.append(run_of(Path("first"), limit_s=1e6))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_there, "_collect", killed)
+        with pytest.raises(SystemExit):
+            main([*COMMAND, "--yes"])
+    (BUNDLE / train_there.UNDER_WAY).unlink()  # as if killed a moment earlier
+    main([*COMMAND, "--yes"])
+    assert len(server.kernels[f"{USER}/{NAME}"]) == 1
+    assert capsys.readouterr().out.endswith("train gate fold 0: done\ntrain gate fold 1: done\n")
+    assert "kernel" not in remote.sent(BUNDLE)
+
+
+def test_what_has_failed_is_pushed_again(server: PushServer, capsys: pytest.CaptureFixture[str]) -> None:
+    left = run_of(Path("first"), limit_s=1e6)
+    server.runs += [replace(left, states=("ERROR",)), left]
+    assert "failed" in tiny.fault(capsys, *COMMAND, "--yes")
+    main([*COMMAND, "--yes"])
+    assert len(server.kernels[f"{USER}/{NAME}"]) == 2
+    assert there.weights("runs", 1) == there.weights("trained_here", 1)

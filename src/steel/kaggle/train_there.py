@@ -39,7 +39,7 @@ def run(paths: Paths, model: str, folds: Sequence[int], owner: str | None, yes: 
     stage.need(split.spec(paths), "kernel train")
     training = Training(paths, model, tuple(folds), bundle.owner_name(owner))
     if force and yes:
-        files.remove(training.folder / UNDER_WAY)
+        _forget(training)
     known = _under_way(training)
     left = _left(training)
     if not known and not left:
@@ -91,7 +91,8 @@ def _send(training: Training, left: Sequence[int]) -> None:
     """Send dataset and kernel; note what was sent."""
     api = client.open_api()
     remote.send_dataset(api, training.folder / "dataset")
-    version = remote.send_kernel(api, training.folder)
+    # A version of these very files that was not taken over yet: the last command was killed before it noted it.
+    version = remote.standing_kernel(api, training.folder) or remote.send_kernel(api, training.folder)
     keys = {str(k): _spec(training, k).key for k in left}
     kernel = f"{training.names[0]}/{version}"
     files.write_json(training.folder / UNDER_WAY, {"kernel": kernel, "keys": keys})
@@ -111,13 +112,13 @@ def _collect(training: Training) -> None:
     try:
         remote.wait_kernel(api, kernel)
     except remote.KernelFailed:
-        files.remove(training.folder / UNDER_WAY)
+        _forget(training)
         raise
     files.remove(output)
     remote.fetch_output(api, kernel, output)
     ended = train_result.adopt(training.paths, training.model, output).ended
     files.remove(output / "runs")
-    files.remove(training.folder / UNDER_WAY)
+    _forget(training)
     for fold in ended:
         spec = _spec(training, int(fold))
         say(f"{spec.name}: {stage.look(spec)}")
@@ -125,6 +126,12 @@ def _collect(training: Training) -> None:
         raise UserError(f"kernel train: {shorten(failed)}; its log lies in {output}")
     if left := _left(training):
         say(f"kernel train: the time was up; the folds {_numbers(left)} are not finished: run it again, it continues")
+
+
+def _forget(training: Training) -> None:
+    """Note that what was sent is waited for no more: the next time it is sent anew."""
+    remote.note(training.folder, kernel=None)
+    files.remove(training.folder / UNDER_WAY)
 
 
 def _under_way(training: Training) -> dict[str, Any]:
