@@ -57,8 +57,9 @@ def test_the_first_way_that_fits_is_taken() -> None:
 def test_a_slow_start_is_no_reason_to_hurry() -> None:
     """The first calls take 60 s more, as on a GPU that is still looking for its kernels."""
     ways = [WHOLE, LEAST]
-    early, later = after(4, 400, first_s=60), after(6, 700, first_s=60)
+    early, later = after(4, 1000, first_s=60), after(6, 700, first_s=60)
     assert early.choose(ways, 0, 4, 100, 50) == 0  # the maps were called twice: nothing is known yet
+    assert after(4, 900, first_s=60).choose(ways, 0, 4, 100, 50) == 1  # but of 900 s more than a quarter is gone, 240 s
     assert later.needed_s(WHOLE, 6, 10, 5) == 150  # the 180 s of the first calls are not counted on
     assert later.choose(ways, 0, 6, 10, 5) == 0
 
