@@ -258,11 +258,8 @@ def test_short_of_time_the_rest_is_done_by_a_fallback(
     )
 
 
-def test_when_the_time_is_over_the_rest_stays_empty(
-    many: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each pass takes a second of the clock, of which there are 25: too few for 10 batches, whatever is left out."""
-    whole = rows_of(run())
+def a_second_a_pass(monkeypatch: pytest.MonkeyPatch, limit_s: float) -> None:
+    """Put a clock in, on which each pass of a net takes a second and nothing else any time; and a limit."""
     now_s = [0.0]
     true = Predictor.__call__
 
@@ -270,8 +267,20 @@ def test_when_the_time_is_over_the_rest_stays_empty(
         now_s[0] += self.n_passes
         return true(self, strips)
 
+    def budget(given_s: float) -> Budget:
+        assert given_s == 3600 - 300
+        return Budget(limit_s, lambda: now_s[0])
+
     monkeypatch.setattr(Predictor, "__call__", slow)
-    monkeypatch.setattr(kernel, "Budget", lambda limit_s: Budget(limit_s - 3300 + 25, lambda: now_s[0]))
+    monkeypatch.setattr(kernel, "Budget", budget)
+
+
+def test_when_the_time_is_over_the_rest_stays_empty(
+    many: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each pass takes a second of the clock, of which there are 25: too few for 10 batches, whatever is left out."""
+    whole = rows_of(run())
+    a_second_a_pass(monkeypatch, 25)
     capsys.readouterr()
     text = run()
     out = capsys.readouterr().out
@@ -290,15 +299,7 @@ def test_three_times_the_strips_in_the_same_time(
     many: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With 100 s, 10 batches of 12 s do not fit after three of them (36 s), seven of 6 s (one view) do."""
-    now_s = [0.0]
-    true = Predictor.__call__
-
-    def slow(self: Predictor, strips: NDArray[np.uint8]) -> Outputs:
-        now_s[0] += self.n_passes
-        return true(self, strips)
-
-    monkeypatch.setattr(Predictor, "__call__", slow)
-    monkeypatch.setattr(kernel, "Budget", lambda limit_s: Budget(limit_s - 3200, lambda: now_s[0]))
+    a_second_a_pass(monkeypatch, 100)
     check = rows_of(run())
     out = capsys.readouterr().out
     assert "after 3 of 10 batches on with fpn, gate; 1 view; 3 folds" in out
