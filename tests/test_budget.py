@@ -64,6 +64,21 @@ def test_a_slow_start_is_no_reason_to_hurry() -> None:
     assert later.choose(ways, 0, 6, 10, 5) == 0
 
 
+def test_what_came_before_the_batches_is_not_counted_for_each() -> None:
+    """40 s on loading weights, then batches of 2 s: 10 more need 20 s, of the 56 that are left of 100."""
+    clock = Clock()
+    budget = Budget(100, clock)
+    clock.work(40)
+    budget.begin()
+    for _ in range(2):
+        budget.timed("gate", 1, lambda: clock.work(1))
+        clock.now_s += 1
+    assert budget.needed_s(LEAST, 2, 10, 0) == 20
+    assert budget.spent_s == 44
+    assert budget.choose([Work({"gate": 1}, {}), Work({}, {})], 0, 2, 28, 0) == 0
+    assert budget.choose([Work({"gate": 1}, {}), Work({}, {})], 0, 2, 29, 0) == 1
+
+
 def test_a_model_that_was_never_needed_costs_nothing() -> None:
     clock = Clock()
     budget = Budget(100, clock)

@@ -64,10 +64,31 @@ def test_the_bundle_gives_the_very_bytes(own: Paths, capsys: pytest.CaptureFixtu
     assert "kernel test: passed; the bytes that it must give, 24 rows, in " in out
     record = json.loads(RECORD.read_text())
     assert record["submission"] == files.sha256(own.submission / "submission.csv")
-    assert record["strips"] == "test" and record["rows"] == 24
+    assert record["rows"] == 24
     assert 0 < record["seconds"] < 600 and 50 << 20 < record["peak_bytes"] < dryrun.LIMIT_BYTES
     assert record["network"] in ("namespace", "guard")
     assert bundle.passed(own)
+
+
+@pytest.mark.usefixtures("own")
+def test_what_has_passed_stays_so_until_it_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fault on the command line and other strips leave the record alone."""
+    RECORD.write_text("{}")
+    assert tiny.fault(capsys, "kernel", "test", tiny.CONFIG, "--images", "nowhere").startswith("nowhere: no such")
+    in_process(monkeypatch)
+    dry_run("--images", "data/tiny/raw/test_images")
+    assert "only the test strips' are recorded" in capsys.readouterr().out
+    assert RECORD.read_text() == "{}"
+
+
+@pytest.mark.usefixtures("own")
+def test_what_is_no_part_of_the_bundle_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    stray = Path("kernels/tiny/dataset/wheels/notes.txt")
+    stray.write_text("mine")
+    told = f"{stray} is no part of the bundle, and would be sent with it: move it away"
+    assert tiny.fault(capsys, "kernel", "test", tiny.CONFIG) == told
 
 
 @pytest.mark.usefixtures("own")
@@ -111,13 +132,12 @@ def test_what_has_changed_since_is_told(own: Paths, tmp_path: Path) -> None:
     )
 
 
-def test_on_other_strips(own: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_other_strips(own: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seen = in_process(monkeypatch)
     shutil.copytree(own.raw / "train_images", "some", ignore=lambda _, names: sorted(names)[3:])
     dry_run("--images", "some")
     assert seen[SLUG] == ["test_images"]
-    record = json.loads(RECORD.read_text())
-    assert (record["strips"], record["rows"]) == ("other", 12)
+    assert "12 rows" in capsys.readouterr().out and not RECORD.exists()
 
 
 @pytest.mark.usefixtures("own")

@@ -295,6 +295,35 @@ def test_when_the_time_is_over_the_rest_stays_empty(
     check_submission(Path("working/submission.csv"), many)
 
 
+@pytest.mark.parametrize("name", ["gate", "fpn"])
+def test_a_batch_that_a_model_cannot_do_stays_empty(
+    name: str, many: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether it gives no numbers or the GPU is full: a kernel that ends badly has no score at all."""
+    whole = rows_of(run())
+    calls, true = [0], Predictor.__call__
+
+    def broken(self: Predictor, strips: NDArray[np.uint8]) -> Outputs:
+        calls[0] += self.gives_maps is (name == "fpn")
+        if calls[0] == 3 and self.gives_maps is (name == "fpn"):
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 GiB")
+        return true(self, strips)
+
+    monkeypatch.setattr(Predictor, "__call__", broken)
+    capsys.readouterr()
+    found = rows_of(run())
+    out = capsys.readouterr().out
+    told = ", ".join(many[8:12])
+    expected = (
+        f"kernel: warning: {told}: OutOfMemoryError: CUDA out of memory. Tried to allocate 9 GiB; nothing is shown"
+    )
+    assert expected in out and "none unreadable, 4 failed, none not reached" in out
+    assert all(line.endswith(",") for image_id in many[8:12] for line in found[image_id])
+    assert {i: rows for i, rows in found.items() if i not in many[8:12]} == {
+        i: rows for i, rows in whole.items() if i not in many[8:12]
+    }
+
+
 def test_three_times_the_strips_in_the_same_time(
     many: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -138,13 +138,22 @@ def test_a_version_that_was_not_proved_is_not_submitted(lost: str, server: PushS
     assert server.seen == []
 
 
-def test_a_submission_that_fails_is_not_made_again(server: PushServer) -> None:
+def test_a_submission_that_fails_is_not_made_again_by_itself(
+    server: PushServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.verdict = Verdict("ERROR", "", "", "Notebook Timeout.\nMore")
     expected = f"submission 1001 of {KERNEL}/1: Kaggle could not score it: Notebook Timeout. More; its page has the log"
+    expected += "; `steel kernel submit CONFIG --yes --force` submits it again"
     assert fault("submit") == expected
     server.seen.clear()
     assert fault("submit") == expected
     assert server.seen == [] and not LOG.exists() and not SCORES.exists()
+    server.verdict = Verdict()
+    paths = Paths(proved_bundle.real())
+    leaderboard.run(paths, paths.solution.folds, True, None, force=True)
+    assert "submission 1002" in capsys.readouterr().out and LOG.exists()
+    leaderboard.run(paths, paths.solution.folds, True, None, force=True)
+    assert server.names.count("CreateCodeSubmission") == 1  # one with a score is never made again
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -210,14 +210,14 @@ def test_output_that_differs(how: str, server: PushServer) -> None:
         "other masks": (
             {"submission.csv": rows(empty=True)},
             f"{OUTPUT}: mean Dice {1 - n / 24:.5f} with {LOCAL}: expected 0.999 or more; "
-            f"`steel submission diff {OUTPUT} {LOCAL}` says where they differ",
+            f"`steel submission diff {OUTPUT} {LOCAL}` says where they differ, and --force has the kernel run again",
         ),
     }[how]
     assert n
     server.runs = [Run(dict(output))]
     assert fault("push") == told
     assert OUTPUT.exists() == (how != "none") and (FOLDER / "output/steel-tiny.log").exists()
-    assert fault("push") == told  # it is not pushed again: it would give the same
+    assert fault("push") == told  # it is not pushed again by itself: it would give the same
     assert len(server.kernels[KERNEL]) == 1
     assert fault("submit").startswith("kernels/tiny was not pushed as it is")
 

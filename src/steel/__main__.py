@@ -198,11 +198,11 @@ def _kernel(args: list[str]) -> None:
     elif found.what == "push":
         from steel.kaggle import push
 
-        push.run(paths, folds, found.yes)
+        push.run(paths, folds, found.yes, options.force)
     elif found.what == "submit":
         from steel.kaggle import leaderboard
 
-        leaderboard.run(paths, folds, found.yes, found.message)
+        leaderboard.run(paths, folds, found.yes, found.message, options.force)
     else:
         from steel.kaggle import train_there
 
@@ -219,7 +219,7 @@ def _kernel_parser() -> _Parser:
     }
     parser = _Parser("steel kernel", description="A finished solution as a Kaggle kernel.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="what", required=True, metavar="|".join(about))
-    each = {name: commands.add_parser(name, description=text, allow_abbrev=False) for name, text in about.items()}
+    each = {n: commands.add_parser(n, help=text, description=text, allow_abbrev=False) for n, text in about.items()}
     for one in each.values():
         one.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
     for name in ("bundle", "train"):

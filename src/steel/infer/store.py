@@ -15,6 +15,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.array_spec import ArrayConfigLike
 
 from steel import files
 from steel.competition import HEIGHT, N_CLASSES, N_PIXELS, WIDTH
@@ -23,6 +24,7 @@ from steel.errors import UserError, shorten
 # One record per image: the sum over its pixels of the probability (segmenter; nan from a classifier), and the
 # probability that a class is there (nan from a net that gives maps only).
 RECORD = np.dtype([("row", "<i8"), *((name, "<f8", N_CLASSES) for name in ("sums", "gate"))])
+COMPLETE: ArrayConfigLike = {"write_empty_chunks": True}  # of zarr: a chunk that is not there is one that was lost
 MAPS, VALUES, DONE = "maps.zarr", "values.npz", f"done-{RECORD.itemsize}.bin"
 
 # How far the sum of a class's probabilities may lie from that of its map: half a level, 1/510, in every pixel, 803 px;
@@ -56,9 +58,7 @@ class Builder:
             assert maps is not None
             for row, value in zip(rows, maps, strict=True):
                 self.maps[row] = value
-                chunk = self.work / MAPS / f"c.{row}.0.0.0"
-                if chunk.exists():  # an all-zero chunk is not stored
-                    files.sync(chunk)
+                files.sync(self.work / MAPS / f"c.{row}.0.0.0")
         records = np.zeros(len(rows), RECORD)
         records["row"] = rows
         records["sums"] = np.nan if sums is None else sums
@@ -92,7 +92,7 @@ class Builder:
         if path.exists() and not (self.work / DONE).exists():
             files.remove(path)  # killed before its first batch: perhaps before its metadata was whole
         if path.exists():
-            return zarr.open_array(str(path), mode="r+")
+            return zarr.open_array(str(path), mode="r+").with_config(COMPLETE)
         files.remove(self.work / DONE)  # killed after its maps were published: the index speaks of those
         return create_maps(path, len(self.image_ids))
 
@@ -105,6 +105,7 @@ def create_maps(path: Path, n: int) -> zarr.Array:
         chunks=(1, N_CLASSES, HEIGHT, WIDTH),
         chunk_key_encoding={"name": "default", "separator": "."},  # a file per image, no folders
         dtype="uint8",
+        config=COMPLETE,
         compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=1), Crc32cCodec()],
         fill_value=0,
     )
@@ -131,15 +132,18 @@ class Store:
     def map(self, row: int) -> NDArray[np.uint8]:
         """The maps of one image, (4, 256, 1600) uint8; a UserError if they are not those that were written.
 
-        A damaged chunk fails its checksum, but a lost one reads as zeros, and one of another strip is whole. So what is
-        read must have the sums that were kept. These are of the probabilities, not of their uint8, and cannot tell what
-        changes each class by less than `MOST_LOST_PX`, 804 px: a lost map that had no more, a small mask at most.
+        A damaged chunk fails its checksum, one that is lost would read as zeros, and one of another strip is whole. So
+        what is read must have the sums that were kept, too. These are of the probabilities, not of their uint8, and
+        cannot tell what changes each class by less than `MOST_LOST_PX`, 804 px.
         """
         assert self.maps is not None and self.sums is not None
+        if not (self.folder / MAPS / f"c.{row}.0.0.0").is_file():
+            raise _damaged(self.folder, f"the maps of {self.image_ids[row]} are gone")
         try:
             maps = np.asarray(self.maps[row])
         except (RuntimeError, ValueError, OSError) as error:  # of the codec, of the array, of the disk
-            raise _damaged(self.folder, f"the maps of {self.image_ids[row]} cannot be read ({error})") from None
+            why = str(error).partition(". ")[0]  # without the bytes of a checksum
+            raise _damaged(self.folder, f"the maps of {self.image_ids[row]} cannot be read ({why})") from None
         found_px = np.array([cv2.sumElems(plane)[0] for plane in maps]) / 255  # a tenth of numpy's time
         apart_px = np.abs(self.sums[row] - found_px)
         if not (apart_px <= MOST_LOST_PX).all():

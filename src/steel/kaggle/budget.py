@@ -36,7 +36,8 @@ class Budget:
 
     def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit_s, self.clock = limit_s, clock
-        self._start, self._in_models_s = clock(), 0.0
+        self._start = self._begun = clock()
+        self._in_models_s = 0.0
         self._pass_s: dict[str, deque[float]] = {}
 
     @property
@@ -48,6 +49,10 @@ class Budget:
     def is_over(self) -> bool:
         """Whether there is no time left."""
         return self.spent_s >= self.limit_s
+
+    def begin(self) -> None:
+        """The batches begin: what was spent before them, as on loading weights, is not spent on each."""
+        self._begun, self._in_models_s = self.clock(), 0.0
 
     def timed(self, name: str, n_passes: int, call: Callable[[], T]) -> T:
         """Do a call of a model, on one batch; what it gives."""
@@ -67,7 +72,7 @@ class Budget:
             n_left: batches to be read.
             n_open: batches that the segmenters will be asked about.
         """
-        beside_s = (self.spent_s - self._in_models_s) / n_done * n_left
+        beside_s = (self.clock() - self._begun - self._in_models_s) / n_done * n_left
         return beside_s + n_left * self._batch_s(work.always) + n_open * self._batch_s(work.open)
 
     def choose(self, ways: Sequence[Work], way: int, n_done: float, n_left: float, n_open: float) -> int:

@@ -65,11 +65,16 @@ def need_finished(paths: Paths, folds: Sequence[int]) -> None:
 
 def need(paths: Paths, folds: Sequence[int], reader: str) -> None:
     """Refuse to go on with a bundle that is not, or no longer, the solution's."""
+    need_finished(paths, folds)
     metadata = paths.kernel / "kernel-metadata.json"
     owner = files.read_json(metadata)["id"].partition("/")[0] if metadata.exists() else ""
     state = stage.look(spec(paths, folds, owner))
     if not state.usable:
         raise UserError(f"{reader} needs {paths.kernel}, which is {state}: run `steel kernel bundle CONFIG` first")
+    known = {Path(name) for name in files.read_json(paths.kernel / RECORD)["outputs"]}
+    for path in sorted((paths.kernel / "dataset").rglob("*")):
+        if path.is_file() and path not in known:
+            raise UserError(f"{path} is no part of the bundle, and would be sent with it: move it away")
 
 
 def spec(paths: Paths, folds: Sequence[int], owner: str) -> Spec:

@@ -57,6 +57,7 @@ def run(competition: Path, dataset: Path, working: Path) -> None:
     say(f"kernel: {len(image_ids)} strips; torch {torch.__version__} on {whole.device}, {threads}")
     written, n_batches = time.monotonic(), -(-len(image_ids) // whole.batch)
     batches = read_ahead(competition / "test_images", image_ids, whole.batch)
+    budget.begin()
     for done, strips in enumerate(track(batches, "kernel", "batches", n_batches), 1):
         queue.add(strips)
         rows |= queue.run()
@@ -76,7 +77,8 @@ def run(competition: Path, dataset: Path, working: Path) -> None:
     counts = {
         "with a defect shown": sum(any(row) for row in rows.values()),
         "closed by the gate": queue.n_closed,
-        "unreadable": len(image_ids) - n_left - queue.n_closed - queue.n_encoded,
+        "unreadable": len(image_ids) - n_left - queue.n_closed - queue.n_encoded - queue.n_failed,
+        "failed": queue.n_failed,
         "not reached": n_left,
     }
     told = ", ".join(f"{n or 'none'} {what}" for what, n in counts.items())
@@ -209,14 +211,18 @@ class Queue:
     def __init__(self, ways: Sequence[Ensemble], budget: Budget) -> None:
         self.ways, self.way, self.budget = ways, 0, budget
         self.waiting: list[tuple[str, NDArray[np.uint8], Labels]] = []
-        self.n_closed, self.n_encoded = 0, 0
+        self.n_closed, self.n_encoded, self.n_failed = 0, 0, 0
 
     def add(self, strips: Mapping[str, NDArray[np.uint8]]) -> None:
         """Ask the classifiers about at most a batch of strips by id; those that they close need not wait."""
         if not strips:
             return
         ensemble = self.ways[self.way]
-        labels = ensemble.classify(np.stack(list(strips.values())), self.budget)
+        try:
+            labels = ensemble.classify(np.stack(list(strips.values())), self.budget)
+        except Exception as error:
+            self._lose(list(strips), error)
+            return
         may_show = ensemble.may_show(labels, len(strips))
         for i, (image_id, strip) in enumerate(strips.items()):
             if may_show[i]:
@@ -231,9 +237,19 @@ class Queue:
             image_ids, strips, each = zip(*self.waiting[: ensemble.batch], strict=True)
             del self.waiting[: ensemble.batch]
             labels = {name: np.stack([one[name] for one in each]) for name in each[0]}
-            rows |= zip(image_ids, ensemble.encode(np.stack(strips), labels, self.budget), strict=True)
-            self.n_encoded += len(image_ids)
+            try:
+                rows |= zip(image_ids, ensemble.encode(np.stack(strips), labels, self.budget), strict=True)
+            except Exception as error:
+                self._lose(image_ids, error)
+            else:
+                self.n_encoded += len(image_ids)
         return rows
+
+    def _lose(self, image_ids: Sequence[str], error: Exception) -> None:
+        """Go on without a batch that a model cannot do: a kernel that ends badly has no score at all."""
+        self.n_failed += len(image_ids)
+        what = " ".join(str(error).split())[:200]
+        say(f"kernel: warning: {', '.join(image_ids)}: {type(error).__name__}: {what}; nothing is shown on them")
 
     def hurry(self, n_done: int, n_left: int) -> bool:
         """Change to the first way that is quick enough for what is left; whether it did. Both in batches."""

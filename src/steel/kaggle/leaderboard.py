@@ -33,16 +33,16 @@ COLUMNS = (
 )
 
 
-def run(paths: Paths, folds: Sequence[int], yes: bool, message: str | None) -> None:
+def run(paths: Paths, folds: Sequence[int], yes: bool, message: str | None, force: bool = False) -> None:
     """Submit the version that `push` proved, wait for its score and log it; without `yes` only say what would be done.
 
-    A version is submitted once: if it was, its score is waited for, or told.
+    A version is submitted once: if it was, its score is waited for, or told. `force`: submit it again after an error.
     """
     bundle.need(paths, folds, "kernel submit")
     version = push.proved(paths)
     kernel = f"{push.kernel_id(paths)}/{version}"
     known = remote.sent(paths.kernel).get("submission", {})
-    if known.get("version") != version:
+    if known.get("version") != version or (force and known.get("state") == "error"):
         known = {}
     text = " ".join((message or _message(paths, version)).split())
     if not yes and "state" not in known:
@@ -124,7 +124,10 @@ def _tell(paths: Paths, kernel: str, known: dict[str, Any]) -> None:
     """Write a score down, and say it; a UserError for a submission that has none."""
     if known["state"] == "error":
         why = client.one_line(known["fault"]) or "it does not say why"
-        raise UserError(f"submission {known['id']} of {kernel}: Kaggle could not score it: {why}; its page has the log")
+        raise UserError(
+            f"submission {known['id']} of {kernel}: Kaggle could not score it: {why}; its page has the log; "
+            "`steel kernel submit CONFIG --yes --force` submits it again"
+        )
     head = files.read_json(paths.submission / "manifest.json")["cv"]
     row = {
         "date": known["date"],

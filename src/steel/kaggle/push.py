@@ -18,10 +18,11 @@ FILE = "submission.csv"
 LEAST_DICE = 0.999  # mean Dice between the submissions of two machines: other devices round otherwise
 
 
-def run(paths: Paths, folds: Sequence[int], yes: bool) -> None:
+def run(paths: Paths, folds: Sequence[int], yes: bool, force: bool = False) -> None:
     """Send what has changed, wait for the kernel, fetch and compare; without `yes` only say what would be sent.
 
-    Each step is written down once it is done, so that a killed push goes on where it was.
+    Each step is written down once it is done, so that a killed push goes on where it was. `force`: run the kernel
+    again, though it was pushed as it is.
     """
     if paths.solution.data.synth is not None:
         raise UserError(
@@ -37,6 +38,8 @@ def run(paths: Paths, folds: Sequence[int], yes: bool) -> None:
         return
     api = client.open_api()
     remote.send_dataset(api, paths.kernel / "dataset")
+    if force:
+        remote.note(paths.kernel, kernel=None, output=None)
     version = remote.standing_kernel(api, paths.kernel) or remote.send_kernel(api, paths.kernel)
     kernel = f"{kernel_id(paths)}/{version}"
     if not _compared(paths, version):
@@ -88,7 +91,7 @@ def compare(found: Path, local: Path) -> float:
     if dice < LEAST_DICE:
         raise UserError(
             f"{found}: mean Dice {dice:.5f} with {local}: expected {LEAST_DICE} or more; "
-            f"`steel submission diff {found} {local}` says where they differ"
+            f"`steel submission diff {found} {local}` says where they differ, and --force has the kernel run again"
         )
     return dice
 
