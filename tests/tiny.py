@@ -192,7 +192,7 @@ def change_maps(folder: Path, change: Callable[[int, NDArray[np.uint8]], NDArray
     """Replace each map (4, 256, 1600) of a store by what a function makes of its place and it; the sums follow."""
     import zarr
 
-    maps = zarr.open_array(str(folder / "maps.zarr"), mode="r+")
+    maps = zarr.open_array(str(folder / "maps.zarr"), mode="r+").with_config({"write_empty_chunks": True})
     with np.load(folder / "values.npz") as found:
         values = dict(found)
     for place in range(maps.shape[0]):
