@@ -20,4 +20,4 @@ bench: setup  ## Run every benchmark against its plain reference (after ./run_al
 	@for script in benchmarks/[a-z]*.py; do case $$script in *harness.py) ;; *) $(PY) $$script || exit 1;; esac; done
 
 clean:        ## Delete the demo (data, run, submission) and the tools' caches
-	@rm -rf data/demo runs/demo submissions/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis folds/demo.csv
+	@rm -rf data/demo runs/demo submissions/demo kernels/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis folds/demo.csv

@@ -85,3 +85,19 @@ def bundled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tiny.within(folder):
         main(["kernel", "bundle", tiny.CONFIG, "--owner", "me"])
     return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the tiny solution prepared and split, for trainings elsewhere; harm only copies of it."""
+    import there
+
+    return there.make_base(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Waits for a Kaggle of our own that do not last: those asked for, s."""
+    import kaggle_server
+
+    return kaggle_server.waits(monkeypatch)

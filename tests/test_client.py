@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from kaggle_server import BASIC, KEY, RULES, TOKEN, USER, Fault, KaggleServer, make_zip, serving, waits
+from kaggle_server import BASIC, KEY, RULES, TOKEN, USER, Fault, KaggleServer, make_zip, serving
 
 from steel.competition import SLUG
 from steel.errors import UserError
@@ -24,11 +24,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleSe
     with serving(monkeypatch, tmp_path) as found:
         found.archive = make_zip({"train.csv": b"12345", "train_images/a.jpg": b"123"})
         yield found
-
-
-@pytest.fixture
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return waits(monkeypatch)
 
 
 def ask(slug: str = SLUG) -> list[tuple[str, int]]:

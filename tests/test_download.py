@@ -9,18 +9,13 @@ import tiny
 from full_disk import files_of_at_most
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kaggle_server import KEY, RULES, Fault, KaggleServer, make_zip, waits
+from kaggle_server import KEY, RULES, Fault, KaggleServer, make_zip
 from small_competition import ARCHIVE, MEMBERS, RAW, RECORD, WHAT, competition, left, raw, run
 
 from steel import files
 from steel.__main__ import main
 from steel.competition import N_TEST, N_TRAIN
 from steel.kaggle import download
-
-
-@pytest.fixture
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return waits(monkeypatch)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kaggle_push_server import PushServer, Run
-from kaggle_server import OUTPUT, Fault, waits
+from kaggle_server import OUTPUT, Fault
 from small_bundle import FOLDER, KERNEL, fault, place
 
 from steel.kaggle import client, endpoints, follow, remote
@@ -16,15 +16,13 @@ from steel.kaggle import client, endpoints, follow, remote
 LOG = json.dumps([{"stream_name": "stdout", "time": 1.5, "data": f"line {i}\n"} for i in range(30)])
 
 
+pytestmark = pytest.mark.usefixtures("waited")
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PushServer]:
     with place(monkeypatch, tmp_path) as found:
         yield found
-
-
-@pytest.fixture(autouse=True)
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return waits(monkeypatch)
 
 
 def pushed(server: PushServer, run: Run) -> str:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,22 +10,22 @@ from typing import Any
 import proved_bundle
 import pytest
 import tiny
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from kaggle_push_server import PushServer, Run, Verdict
-from kaggle_server import Fault, waits
+from kaggle_server import Fault
 from proved_bundle import FOLDER, KERNEL, LOCAL, REAL, fault, kernel
 
 from steel import files, stage
 from steel.__main__ import main
 from steel.competition import SLUG
-from steel.errors import UserError
 from steel.kaggle import bundle, client, endpoints, leaderboard, remote
 from steel.paths import Paths
 from steel.stage import recorded
 
 LOG, SCORES = Path("submissions/log.csv"), Path("submissions/tiny/scores.json")
 SUBMIT = "CreateCodeSubmission"
+
+
+pytestmark = pytest.mark.usefixtures("waited")
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +44,6 @@ def server(pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     with proved_bundle.place(monkeypatch, pushed, tmp_path) as found:
         found.kernels[KERNEL] = [(None, Run({"submission.csv": LOCAL.read_bytes()}))]
         yield found
-
-
-@pytest.fixture(autouse=True)
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return waits(monkeypatch)
 
 
 def head() -> Any:
@@ -277,30 +271,3 @@ def test_a_score_that_is_not_there_yet_is_told_of(server: PushServer, capsys: py
     kernel("submit", yes=False)
     assert ": the score of submission 1001 is not known yet\n" in capsys.readouterr().out
     assert server.seen == []
-
-
-ROWS = st.lists(st.integers(1, 9), max_size=12)
-
-
-@settings(max_examples=25, deadline=None)
-@given(ROWS, st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=8))
-def test_the_log_has_each_submission_once(numbers: list[int], solution: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "log.csv"
-        row = {**dict.fromkeys(leaderboard.COLUMNS, ""), "solution": solution}
-        for number in numbers:
-            leaderboard.log(path, {**row, "submission_id": number})
-        if numbers:
-            with path.open(newline="", encoding="utf-8") as file:
-                found = list(csv.DictReader(file))
-            assert [one["submission_id"] for one in found] == [str(n) for n in dict.fromkeys(numbers)]
-            assert all(one["solution"] == solution for one in found)
-            assert path.read_text(encoding="utf-8").startswith("date,solution,bundle,cv,expected_lb,public,private,")
-
-
-def test_a_log_of_another_kind_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "log.csv"
-    path.write_text("date,score\n")
-    with pytest.raises(UserError, match=r"log.csv: other columns than date,solution,.*: move it away, and a new one"):
-        leaderboard.log(path, dict.fromkeys(leaderboard.COLUMNS, ""))
-    assert path.read_text() == "date,score\n"

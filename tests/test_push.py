@@ -12,7 +12,7 @@ import proved_bundle
 import pytest
 import tiny
 from kaggle_push_server import PushServer, Run
-from kaggle_server import UPLOAD, waits
+from kaggle_server import UPLOAD
 from proved_bundle import DATASET, FOLDER, KERNEL, LOCAL, REAL, fault, kernel
 
 from steel import files
@@ -26,6 +26,9 @@ STANDS = (
 )
 
 
+pytestmark = pytest.mark.usefixtures("waited")
+
+
 @pytest.fixture(scope="module")
 def made(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return proved_bundle.make(finished, tmp_path_factory.mktemp("proved"))
@@ -35,11 +38,6 @@ def made(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PushServer]:
     with proved_bundle.place(monkeypatch, made, tmp_path) as found:
         yield found
-
-
-@pytest.fixture(autouse=True)
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return waits(monkeypatch)
 
 
 def test_nothing_leaves_by_itself(server: PushServer, capsys: pytest.CaptureFixture[str]) -> None:

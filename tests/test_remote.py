@@ -8,23 +8,20 @@ from typing import Any
 
 import pytest
 from kaggle_push_server import PushServer
-from kaggle_server import UPLOAD, USER, Fault, waits
+from kaggle_server import UPLOAD, USER, Fault
 from small_bundle import DATASET, FOLDER, KERNEL, SENT, bundle, fault, place
 
 from steel import files
 from steel.competition import SLUG
 from steel.kaggle import client, endpoints, remote
 
+pytestmark = pytest.mark.usefixtures("waited")
+
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PushServer]:
     with place(monkeypatch, tmp_path) as found:
         yield found
-
-
-@pytest.fixture(autouse=True)
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return waits(monkeypatch)
 
 
 def send_dataset() -> int:

@@ -18,15 +18,10 @@ from steel.kaggle.train_bundle import Training
 FOLDER = Path("kernels/tiny-train-gate-0-1")
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return there.base_of(tmp_path_factory)
-
-
 @pytest.fixture
-def own(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
+def own(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
     """A copy of the prepared solution, as the working directory."""
-    tiny.copy(base, tmp_path)
+    tiny.copy(prepared, tmp_path)
     monkeypatch.setattr(train_bundle, "wheel", there.wheel)
     with tiny.within(tmp_path):
         yield there.training()

@@ -25,15 +25,10 @@ WORKING = Path("kaggle/working")
 GATE = "runs/tiny/gate"
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return there.base_of(tmp_path_factory)
-
-
 @pytest.fixture
-def own(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
+def own(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
     """A copy of the prepared solution, as the working directory, with nothing trained."""
-    tiny.copy(base, tmp_path)
+    tiny.copy(prepared, tmp_path)
     monkeypatch.setattr(prepare, "cores", lambda: 1)
     with tiny.within(tmp_path):
         yield there.training()

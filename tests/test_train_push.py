@@ -10,7 +10,7 @@ import pytest
 import there
 import tiny
 from kaggle_push_server import PushServer, Run, taking
-from kaggle_server import TOKEN, USER, Fault, waits
+from kaggle_server import TOKEN, USER, Fault
 
 from steel.__main__ import main
 from steel.kaggle import remote, train_bundle, train_kernel, train_there, train_trial
@@ -20,15 +20,15 @@ NAME = "steel-tiny-train-gate-0-1"
 COMMAND = ["kernel", "train", tiny.CONFIG, "--model", "gate", "--folds", "0,1"]
 
 
+pytestmark = pytest.mark.usefixtures("waited")
+
+
 @pytest.fixture
-def server(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[PushServer]:
+def server(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PushServer]:
     """With a copy of the prepared solution as the working directory; the dry run has tests of its own."""
-    tiny.copy(there.base_of(tmp_path_factory), tmp_path)
+    tiny.copy(prepared, tmp_path)
     monkeypatch.setattr(train_trial, "run", there.Kaggle(tmp_path).try_out)
     monkeypatch.setattr(train_bundle, "wheel", there.wheel)
-    waits(monkeypatch)
     with tiny.within(tmp_path), taking(monkeypatch, tmp_path / "home") as found:
         monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
         yield found

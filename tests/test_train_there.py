@@ -28,15 +28,10 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the package catches it."""
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return there.base_of(tmp_path_factory)
-
-
 @pytest.fixture
-def own(base: Path, tmp_path: Path) -> Iterator[Training]:
+def own(prepared: Path, tmp_path: Path) -> Iterator[Training]:
     """A copy of the prepared solution, as the working directory, with nothing trained."""
-    tiny.copy(base, tmp_path)
+    tiny.copy(prepared, tmp_path)
     with tiny.within(tmp_path):
         yield there.training()
 

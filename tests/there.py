@@ -24,18 +24,10 @@ SYNTH = ("--data.raw", "null", "--data.synth", "{n_train: 18, n_test: 1, seed: 1
 
 
 wheel = cache(image.wheel)  # to make them takes longer than all else
-BASE: list[Path] = []  # once for all the modules
-
-
-def base_of(factory: pytest.TempPathFactory) -> Path:
-    """The tiny solution on strips of its own, prepared and split; its model `gate` trained on the folds 0 and 1."""
-    if not BASE:
-        BASE.append(make_base(factory.mktemp("base")))
-    return BASE[0]
 
 
 def make_base(folder: Path) -> Path:
-    """Make it in a folder; the trainings lie aside."""
+    """The tiny solution on strips of its own, prepared and split; trainings of `gate` on folds 0 and 1 lie aside."""
     tiny.write_config(folder, YAML)
     with tiny.within(folder):
         tiny.run("synth", args=SYNTH)
