@@ -196,16 +196,17 @@ class PushServer(KaggleServer):
         return answer
 
     def list_submissions(self, request: Any) -> KaggleObject:
-        """The latest first; the last gets its verdict after some looks."""
+        """The latest first; those that have no verdict get it after some looks."""
         answer = competitions.ApiListSubmissionsResponse()
         answer.submissions = self.submitted[::-1][: request.page_size]
         if self.submitted:
             self.verdict.looks -= 1
-            if self.verdict.looks < 0:
-                last, verdict = self.submitted[-1], self.verdict
-                last.status = SubmissionStatus[verdict.state]
-                last.public_score, last.private_score = verdict.public, verdict.private
-                last.error_description = verdict.error
+        if self.verdict.looks < 0:
+            for one in self.submitted:
+                if one.status == SubmissionStatus.PENDING:
+                    one.status = SubmissionStatus[self.verdict.state]
+                    one.public_score, one.private_score = self.verdict.public, self.verdict.private
+                    one.error_description = self.verdict.error
         return answer
 
     def _add(self, name: str, tokens: Any, notes: str) -> KaggleObject:

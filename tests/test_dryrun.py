@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import tiny
 from steel import files
 from steel.__main__ import main
 from steel.competition import SLUG
+from steel.config import DataConfig, MachineConfig, ModelConfig, Solution
 from steel.errors import UserError
 from steel.kaggle import bundle, clean_run, dryrun, kernel
 from steel.kaggle.dryrun import Usage
@@ -156,6 +160,34 @@ def test_a_bundle_that_does_not_stand_is_refused(lost: str, capsys: pytest.Captu
     assert message == f"kernel test needs kernels/tiny, which is {state}: run `steel kernel bundle CONFIG` first"
 
 
+@pytest.mark.parametrize(
+    ("device", "visible", "expected"),
+    [
+        ("cpu", "4,5", ""),
+        ("auto", "4,5", "4,5"),
+        ("auto", None, None),
+        ("cuda:1", None, "1"),
+        ("cuda:1", "4,GPU-5", "GPU-5"),  # the second of those that this program sees
+    ],
+)
+def test_the_kernel_sees_the_device_of_here(
+    device: str, visible: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = dryrun.environment(Path("root"), MachineConfig(device=device))
+    assert found.get("CUDA_VISIBLE_DEVICES") == expected
+    assert found["STEEL_INPUT"] == "root/input"
+
+
+@pytest.mark.parametrize(("has_gpu", "threads"), [(False, 3), (True, None)])
+def test_threads_of_home_are_for_a_cpu(has_gpu: bool, threads: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    solution = Solution("any", {"unet": ModelConfig()}, DataConfig("any"), machine=MachineConfig(threads=3))
+    assert kernel.on_this_machine(solution).machine.threads == threads
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "working").mkdir()
@@ -213,6 +245,22 @@ def test_time_is_limited(root: Path, capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(UserError, match=r"^kernel test: the kernel was stopped after 1 s; its log stands above$"):
         execute(root, "import time", "print('begun', flush=True)", "time.sleep(50)", limit_s=1.0)
     assert capsys.readouterr().out == "| begun\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells a program that its parent was killed")
+def test_it_ends_with_the_program_that_runs_it(root: Path) -> None:
+    tiny.write(root / "script.py", "import os, time", "print(os.getpid(), flush=True)", "time.sleep(50)")
+    code = f"from pathlib import Path; from steel.kaggle import dryrun; root = Path({str(root)!r}); "
+    code += "dryrun.execute(root, root / 'script.py', {}, 60.0)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        number = int(program.stdout.readline().removeprefix("| "))
+        assert Path(f"/proc/{number}").exists()
+        program.kill()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{number}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{number}").exists()
 
 
 def test_memory_is_limited(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,7 @@ def test_submitted_scored_and_logged(server: PushServer, capsys: pytest.CaptureF
         "bundle": recorded(FOLDER),
         "cv": f"{head()['mean']:.5f}",
         "expected_lb": f"{head()['public_mean']:.5f}",
+        "state": "complete",
         "public": "0.91000",
         "private": "0.90000",
         "kernel_version": "1",
@@ -141,11 +142,12 @@ def test_a_submission_that_fails_is_not_made_again_by_itself(
     assert fault("submit") == expected
     server.seen.clear()
     assert fault("submit") == expected
-    assert server.seen == [] and not LOG.exists() and not SCORES.exists()
+    assert server.seen == [] and [(row["state"], row["public"]) for row in logged()] == [("error", "")]
     server.verdict = Verdict()
     paths = Paths(proved_bundle.real())
     leaderboard.run(paths, paths.solution.folds, True, None, force=True)
-    assert "submission 1002" in capsys.readouterr().out and LOG.exists()
+    assert "submission 1002" in capsys.readouterr().out
+    assert [row["state"] for row in logged()] == ["error", "complete"]
     leaderboard.run(paths, paths.solution.folds, True, None, force=True)
     assert server.names.count("CreateCodeSubmission") == 1  # one with a score is never made again
 
@@ -182,16 +184,20 @@ def test_killed_at_any_request_it_is_submitted_once(
     assert len(server.submitted) == len(logged()) == 1
 
 
+@pytest.mark.parametrize("nth", [0, 1])
 @pytest.mark.parametrize("how", ["log", "note", "write_json"])
 def test_killed_while_it_is_written_down(
-    how: str, server: PushServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    how: str, nth: int, server: PushServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """When it has its number, and when it has its scores."""
     module = {"log": leaderboard, "note": remote, "write_json": files}[how]
-    do = getattr(module, how)
+    do, calls = getattr(module, how), []
 
     def killed(*args: Any, **parts: Any) -> Any:
-        if (how == "write_json" and args[0] == SCORES) or how == "log" or "state" in parts.get("submission", {}):
-            raise KeyboardInterrupt
+        if (how == "write_json" and args[0] == SCORES) or how == "log" or "id" in parts.get("submission", {}):
+            calls.append(how)
+            if len(calls) > nth:
+                raise KeyboardInterrupt
         return do(*args, **parts)
 
     with monkeypatch.context() as patch:
@@ -257,6 +263,29 @@ def test_kaggle_out_of_reach(
     kernel("submit")
     assert capsys.readouterr().out.splitlines()[-1] == told()
     assert len(server.submitted) == 1
+
+
+def test_scores_that_come_after_the_next_version_was_pushed(
+    server: PushServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leaderboard, "follow", killed)
+        with pytest.raises(KeyboardInterrupt):
+            kernel("submit")
+    (row,) = logged()
+    assert (row["submission_id"], row["state"], row["public"]) == ("1001", "pending", "")
+    server.kernels[KERNEL].append((None, Run({"submission.csv": LOCAL.read_bytes()})))
+    remote.note(FOLDER, kernel={**remote._kernel(FOLDER), "version": 2}, submission=None)
+    remote.note(FOLDER, output={"version": 2, "submission": files.sha256(LOCAL), "dice": 1.0})
+    kernel("submit")
+    assert f"{KERNEL}/2 is submission 1002: public 0.91000" in capsys.readouterr().out
+    assert [(row["submission_id"], row["kernel_version"], row["public"]) for row in logged()] == [
+        ("1001", "1", "0.91000"),
+        ("1002", "2", "0.91000"),
+    ]
 
 
 def test_scores_that_are_not_told(server: PushServer, capsys: pytest.CaptureFixture[str]) -> None:

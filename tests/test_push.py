@@ -111,7 +111,10 @@ def test_without_its_dry_run_it_stays_here(server: PushServer) -> None:
 
 def test_made_up_strips_stay_here(server: PushServer, capsys: pytest.CaptureFixture[str]) -> None:
     told = tiny.fault(capsys, "kernel", "push", tiny.CONFIG, "--yes")
-    assert told == "data.synth: the strips of tiny are made up, and Kaggle has others; allowed: null"
+    assert told == (
+        "tiny: its strips are made up (data.synth), and Kaggle has others; "
+        "allowed: a solution on the competition's own, such as configs/baseline.yaml"
+    )
     assert server.seen == []
 
 

@@ -143,4 +143,4 @@ def test_a_single_bit_is_told(store: Path, place: float) -> None:
     data = bytearray(chunk.read_bytes())
     data[int(place * len(data))] ^= 8
     chunk.write_bytes(data)
-    assert "the maps of a.jpg cannot be read (Stored and computed checksum do not match" in fault(store)
+    assert "the maps of a.jpg cannot be read (its checksum is another" in fault(store)

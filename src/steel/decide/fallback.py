@@ -17,12 +17,12 @@ class Fallback:
     Attributes:
         views: those of `predict.tta` that are left.
         decision: names the models and folds that are left, their votes and rules.
-        mean: held-out mean Dice, leaving one fold out.
+        mean: held-out mean Dice, leaving one fold out; None with fewer folds, since a held-out strip has one net alone.
     """
 
     views: list[str]
     decision: Decision
-    mean: float
+    mean: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -37,6 +37,11 @@ def told(fallback: Fallback) -> str:
     return f"{names}; {views} view{'s' * (views > 1)}; {n_folds} fold{'s' * (n_folds > 1)}"
 
 
+def scored(fallback: Fallback) -> str:
+    """Its score in words."""
+    return "CV not measurable" if fallback.mean is None else f"CV {fallback.mean:.5f}"
+
+
 def save(path: Path, fallbacks: Sequence[Fallback]) -> None:
     """Write them, from the best to the quickest, whole or not at all."""
     files.write_json(path, [one.to_json() for one in fallbacks])
@@ -46,7 +51,11 @@ def load(path: Path) -> list[Fallback]:
     """Read what `save` wrote."""
     try:
         return [
-            Fallback(list(one["views"]), Decision.from_json(one["decision"], str(path)), float(one["mean"]))
+            Fallback(
+                list(one["views"]),
+                Decision.from_json(one["decision"], str(path)),
+                None if one["mean"] is None else float(one["mean"]),
+            )
             for one in files.read_json(path)
         ]
     except (KeyError, ValueError, TypeError) as error:

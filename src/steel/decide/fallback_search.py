@@ -8,7 +8,7 @@ from pathlib import Path
 from steel import files, specs, stage
 from steel.decide import run as rules
 from steel.decide.decision import Decision
-from steel.decide.fallback import Fallback, save, told
+from steel.decide.fallback import Fallback, save, scored, told
 from steel.decide.families import PLAIN
 from steel.decide.grid import Grid, default_grid
 from steel.decide.held_out import build_tables
@@ -58,24 +58,25 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     """Search and write the fallbacks, from the best to the quickest: fewer views, fewer models, fewer nets of each.
 
     The votes are those that ship, whatever has chosen them. Of a model's nets a held-out strip knows one alone, that of
-    its fold: rules and score are the same with fewer.
+    its fold: with fewer the rules are the same, and there is no score.
     """
     table, _, decision = rules.load(paths.decide, paths.solution)
-    here = paths
+    fewer = fewer_views(paths)
     found = [Fallback(paths.solution.predict.tta, _alone(decision), _mean(decision.lofo, table))]
-    for here in fewer_views(paths):
-        (table,) = build_tables(here, folds, [decision.blend]).tables
-        found.append(_tuned(here, table, decision, frozenset()))
-    for dropped, table in _drops(here, folds, decision):
-        found.append(_tuned(here, table, decision, dropped))
+    for one in fewer:
+        (table,) = build_tables(one, folds, [decision.blend]).tables
+        found.append(_tuned(one, table, decision, frozenset()))
+    least = [paths, *fewer][-1]
+    for dropped, table in _drops(least, folds, decision):
+        found.append(_tuned(least, table, decision, dropped))
     n = len(folds) // 2
     while n >= 1:
-        found.append(replace(found[-1], decision=replace(found[-1].decision, folds=decision.folds[:n])))
+        found.append(replace(found[-1], mean=None, decision=replace(found[-1].decision, folds=decision.folds[:n])))
         n //= 2
     path = paths.fallbacks / FILE
     save(path, found[1:])
-    for one in found:
-        say(f"fallbacks: {told(one)}: held-out mean Dice {one.mean:.5f}")
+    for way in found:
+        say(f"fallbacks: {told(way)}; {scored(way)}")
     return {path: files.sha256(path)}
 
 

@@ -14,7 +14,7 @@ from steel.config import DataConfig, MachineConfig, ModelConfig, Solution, diges
 from steel.decide import fallback_search
 from steel.decide import run as rules
 from steel.decide.decision import Decision
-from steel.decide.fallback import load, told
+from steel.decide.fallback import load, scored, told
 from steel.decide.families import family_of
 from steel.decide.rule import NEVER_PX
 from steel.errors import UserError
@@ -179,7 +179,7 @@ def _header(paths: Paths, dataset: str) -> str:
         ("Folds", ", ".join(map(str, decision.folds))),
         ("Views", ", ".join(solution.predict.tta)),
         *((f"Class {c}", _asks(rule)) for c, rule in zip(CLASSES, decision.tuned.classes, strict=True)),
-        *((f"Fallback {i}", f"{told(one)}; CV {one.mean:.5f}") for i, one in enumerate(fallbacks, 1)),
+        *((f"Fallback {i}", f"{told(one)}; {scored(one)}") for i, one in enumerate(fallbacks, 1)),
         ("Attach", f"competition {SLUG}, dataset {dataset}"),
         ("Machine", "GPU T4, internet off"),
     ]

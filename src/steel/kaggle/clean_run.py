@@ -5,13 +5,16 @@ are refused; the peak of its memory in bytes is left in the file PEAK. It stands
 find this package.
 """
 
+import ctypes
 import resource
 import runpy
+import signal
 import socket
 import sys
 from pathlib import Path
 from typing import Any
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 REFUSED = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto")
 
 
@@ -30,8 +33,15 @@ def peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
+def end_with_parent() -> None:
+    """Ask to be killed when the program is that runs this, even if that one has no time to do it; on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Set the limits, then become the script."""
+    end_with_parent()
     packages, limit_bytes, network, peak, script = sys.argv[1:]
     resource.setrlimit(resource.RLIMIT_DATA, (int(limit_bytes), int(limit_bytes)))
     if network == "guard":

@@ -131,8 +131,11 @@ def environment(root: Path, machine: MachineConfig) -> dict[str, str]:
     """Variables of the kernel: where its folders below `root` are, and the device that is used here."""
     kept = {key: os.environ[key] for key in KEPT if key in os.environ}
     kind, _, number = machine.device.partition(":")
-    if kind == "cpu" or number:
-        kept["CUDA_VISIBLE_DEVICES"] = number
+    if kind == "cpu":
+        kept["CUDA_VISIBLE_DEVICES"] = ""
+    elif number:  # among those that are visible here
+        visible = kept.get("CUDA_VISIBLE_DEVICES")
+        kept["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(number)] if visible else number
     folders = {"STEEL_INPUT": "input", "STEEL_WORKING": "working", "HOME": "tmp", "TMPDIR": "tmp"}
     return kept | {key: str(root / name) for key, name in folders.items()} | {"LC_ALL": "C.UTF-8"}
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from steel import files, rle
 from steel.competition import N_CLASSES
-from steel.config import Solution
+from steel.config import MachineConfig, Solution
 from steel.config_json import from_json
 from steel.data.images import list_images, read_strip
 from steel.data.labels import read_image_list
@@ -49,7 +49,7 @@ def run(competition: Path, dataset: Path, working: Path) -> None:
     rows = {image_id: [""] * N_CLASSES for image_id in image_ids}
     target = working / "submission.csv"
     publish(target, rows)
-    solution = from_json(Solution, files.read_json(dataset / SOLUTION))
+    solution = on_this_machine(from_json(Solution, files.read_json(dataset / SOLUTION)))
     budget = Budget(solution.kernel.time_limit_s - solution.kernel.margin_s)
     whole, fallbacks = Ensemble.load(dataset, solution), fallback.load(dataset / FALLBACKS)
     queue = Queue([whole, *(whole.reduced(one) for one in fallbacks)], budget)
@@ -66,23 +66,33 @@ def run(competition: Path, dataset: Path, working: Path) -> None:
             break
         if queue.hurry(done, n_batches - done):
             one = fallbacks[queue.way - 1]
-            say(f"{HURRIED}after {done} of {n_batches} batches on with {fallback.told(one)}; its CV is {one.mean:.5f}")
+            say(f"{HURRIED}after {done} of {n_batches} batches on with {fallback.told(one)}; {fallback.scored(one)}")
         if time.monotonic() - written > WRITE_EVERY_S:
             publish(target, rows)
             written = time.monotonic()
     else:
         rows |= queue.run(to_the_end=True)
     publish(target, rows)
-    n_left = len(image_ids) - min(done * whole.batch, len(image_ids)) + len(queue.waiting)
+    n_unread = max(len(image_ids) - done * whole.batch, 0)
+    say(f"kernel: {len(rows)} strips, {summary(rows, queue, n_unread)}; {budget.spent_s:.1f} s")
+
+
+def on_this_machine(solution: Solution) -> Solution:
+    """The solution with home's count of threads, on which a CPU's numbers depend; on a GPU with all that there are."""
+    return replace(solution, machine=MachineConfig()) if torch.cuda.is_available() else solution
+
+
+def summary(rows: Mapping[str, Sequence[str]], queue: "Queue", n_unread: int) -> str:
+    """What became of the strips, of which some were not even read."""
+    n_left = n_unread + len(queue.waiting)
     counts = {
         "with a defect shown": sum(any(row) for row in rows.values()),
         "closed by the gate": queue.n_closed,
-        "unreadable": len(image_ids) - n_left - queue.n_closed - queue.n_encoded - queue.n_failed,
+        "unreadable": len(rows) - n_left - queue.n_closed - queue.n_encoded - queue.n_failed,
         "failed": queue.n_failed,
         "not reached": n_left,
     }
-    told = ", ".join(f"{n or 'none'} {what}" for what, n in counts.items())
-    say(f"kernel: {len(image_ids)} strips, {told}; {budget.spent_s:.1f} s")
+    return ", ".join(f"{n or 'none'} {what}" for what, n in counts.items())
 
 
 def list_strips(competition: Path) -> list[str]:

@@ -1,11 +1,13 @@
 """`steel kernel submit`: a proved version of the kernel submitted, its score awaited and written down.
 
-The scores lie in `scores.json` beside manifest.json, which is an output of the stage `submit`: were they added to it,
-the stage, and the bundle after it, would no longer stand. `submissions/log.csv` has a line for each submission.
+Each submission has a line in `submissions/log.csv`, and an entry in `scores.json` beside manifest.json, as soon as it
+has a number; its scores are filled in once Kaggle tells them, be it after the next version was pushed. manifest.json is
+an output of the stage `submit`: were they added to it, the stage, and the bundle after it, would no longer stand.
 """
 
 import csv
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,15 @@ from steel.paths import Paths
 from steel.progress import say
 from steel.stage import recorded
 
+SCORES, LOG = "scores.json", "log.csv"
+ENDED = ("complete", "error")
 COLUMNS = (
     "date",
     "solution",
     "bundle",
     "cv",
     "expected_lb",
+    "state",
     "public",
     "private",
     "kernel_version",
@@ -56,20 +61,19 @@ def run(paths: Paths, folds: Sequence[int], yes: bool, message: str | None, forc
 
 
 def log(path: Path, row: dict[str, Any]) -> None:
-    """Add a line to the log of all submissions, unless the submission has its line."""
-    rows: list[dict[str, Any]] = []
+    """Add a line to the log of all submissions, or replace the one that the submission has."""
+    rows: dict[str, dict[str, Any]] = {}
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise UserError(f"{path}: other columns than {','.join(COLUMNS)}: move it away, and a new one is begun")
-            rows = list(reader)
-    if any(old["submission_id"] == str(row["submission_id"]) for old in rows):
-        return
+            rows = {old["submission_id"]: old for old in reader}
+    rows[str(row["submission_id"])] = row
     with files.atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
-        writer.writerows([*rows, row])
+        writer.writerows(rows.values())
 
 
 def _score(api: Any, paths: Paths, kernel: str, known: dict[str, Any]) -> dict[str, Any]:
@@ -78,10 +82,11 @@ def _score(api: Any, paths: Paths, kernel: str, known: dict[str, Any]) -> dict[s
         known = _submit(api, paths, kernel, known)
     what = f"submission {known['id']}"
     look = partial(client.call, what, lambda: _state(api, known["id"]))
-    follow(what, look, ("complete", "error"), POLL_S)
-    (found,) = [one for one in client.call(what, partial(endpoints.submissions, api)) if one.id == known["id"]]
-    known |= {"date": found.date, "public": found.public, "private": found.private, "fault": found.fault}
-    known["state"] = found.state
+    follow(what, look, ENDED, POLL_S)
+    there = {one.id: one for one in client.call(what, partial(endpoints.submissions, api))}
+    found = there[known["id"]]
+    _fill_in(paths, there)
+    known |= {"public": found.public, "private": found.private, "fault": found.fault, "state": found.state}
     remote.note(paths.kernel, submission=known)
     return known
 
@@ -98,6 +103,7 @@ def _submit(api: Any, paths: Paths, kernel: str, known: dict[str, Any]) -> dict[
         make = partial(endpoints.submit, api, name, int(version), push.FILE, known["message"])
         number = client.change(what, make, lambda: _find(endpoints.submissions(api), known))
     known = {**known, "id": number}
+    _begin(paths, kernel, known)
     remote.note(paths.kernel, submission=known)
     say(f"kernel submit: {kernel} is submission {number}; it runs again on Kaggle, which may take an hour")
     return known
@@ -120,8 +126,48 @@ def _message(paths: Paths, version: int) -> str:
     return f"{paths.solution.name}, kernel version {version}, CV {head['mean']:.5f}, bundle {recorded(paths.kernel)}"
 
 
+def _begin(paths: Paths, kernel: str, known: dict[str, Any]) -> None:
+    """Write down what was submitted just now, with the scores that are expected of it."""
+    head = files.read_json(paths.submission / "manifest.json")["cv"]
+    row = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "solution": paths.solution.name,
+        "bundle": recorded(paths.kernel),
+        "cv": f"{head['mean']:.5f}",
+        "expected_lb": f"{head['public_mean']:.5f}",
+        "state": "pending",
+        "public": "",
+        "private": "",
+        "kernel_version": known["version"],
+        "submission_id": known["id"],
+    }
+    scores = [one for one in _scores(paths) if one["submission_id"] != known["id"]]
+    _write(paths, [*scores, {**row, "kernel": kernel, "message": known["message"]}])
+
+
+def _fill_in(paths: Paths, there: dict[int, Submission]) -> None:
+    """Complete all submissions of the solution that had no score yet; by number, what Kaggle tells of each."""
+    scores = _scores(paths)
+    for one in scores:
+        found = there.get(one["submission_id"])
+        if one["state"] not in ENDED and found is not None:
+            one |= {"date": found.date, "state": found.state, "public": found.public, "private": found.private}
+    _write(paths, scores)
+
+
+def _scores(paths: Paths) -> list[dict[str, Any]]:
+    path = paths.submission / SCORES
+    return files.read_json(path) if path.exists() else []
+
+
+def _write(paths: Paths, scores: list[dict[str, Any]]) -> None:
+    files.write_json(paths.submission / SCORES, scores)
+    for one in scores:
+        log(paths.submission.parent / LOG, one)
+
+
 def _tell(paths: Paths, kernel: str, known: dict[str, Any]) -> None:
-    """Write a score down, and say it; a UserError for a submission that has none."""
+    """Say a score; a UserError for a submission that has none."""
     if known["state"] == "error":
         why = client.one_line(known["fault"]) or "it does not say why"
         raise UserError(
@@ -129,23 +175,7 @@ def _tell(paths: Paths, kernel: str, known: dict[str, Any]) -> None:
             "`steel kernel submit CONFIG --yes --force` submits it again"
         )
     head = files.read_json(paths.submission / "manifest.json")["cv"]
-    row = {
-        "date": known["date"],
-        "solution": paths.solution.name,
-        "bundle": recorded(paths.kernel),
-        "cv": f"{head['mean']:.5f}",
-        "expected_lb": f"{head['public_mean']:.5f}",
-        "public": known["public"],
-        "private": known["private"],
-        "kernel_version": known["version"],
-        "submission_id": known["id"],
-    }
-    scores = paths.submission / "scores.json"
-    told = files.read_json(scores) if scores.exists() else []
-    if known["id"] not in [one["submission_id"] for one in told]:
-        files.write_json(scores, [*told, {**row, "kernel": kernel, "message": known["message"]}])
-    log(paths.submission.parent / "log.csv", row)
     say(
         f"kernel submit: {kernel} is submission {known['id']}: public {known['public'] or 'not told'}, "
-        f"private {known['private'] or 'not told'}; CV {row['cv']}, expected {row['expected_lb']}"
+        f"private {known['private'] or 'not told'}; CV {head['mean']:.5f}, expected {head['public_mean']:.5f}"
     )

@@ -26,7 +26,8 @@ def run(paths: Paths, folds: Sequence[int], yes: bool, force: bool = False) -> N
     """
     if paths.solution.data.synth is not None:
         raise UserError(
-            f"data.synth: the strips of {paths.solution.name} are made up, and Kaggle has others; allowed: null"
+            f"{paths.solution.name}: its strips are made up (data.synth), and Kaggle has others; "
+            "allowed: a solution on the competition's own, such as configs/baseline.yaml"
         )
     bundle.need(paths, folds, "kernel push")
     if not bundle.passed(paths):
