@@ -1,0 +1,50 @@
+"""Charts by Altair: what all have in common, and their PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from steel import files
+from steel.competition import CLASSES
+from steel.report.overlay import COLOURS
+from steel.report.section import Figure
+
+PNG_SCALE = 2.0  # pixels per unit of the chart: sharp on paper
+FONT = "system-ui, sans-serif"
+# What the page's own style sets for light and dark alike; the PNG is light.
+CONFIG: dict[str, Any] = {
+    "background": "transparent",
+    "font": FONT,
+    "view": {"stroke": None, "continuousWidth": 420, "continuousHeight": 240, "discreteWidth": 420},
+    "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "gridOpacity": 0.4},
+    "legend": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+    "header": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+    "title": {"fontSize": 13, "anchor": "start"},
+}
+
+
+def by_class(field: str = "class", title: str = "class") -> alt.Color:
+    """Colour by class "1".."4": the same in every chart and outline, told apart with any kind of colour vision."""
+    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in COLOURS]
+    scale = alt.Scale(domain=[str(c) for c in CLASSES], range=colours)
+    return alt.Color(f"{field}:N", title=title, scale=scale)
+
+
+def figure(name: str, title: str, description: str, chart: Any) -> Figure:
+    """A chart as the page and the PNG take it: its data within, its looks set."""
+    dressed = chart.properties(description=description).configure(**CONFIG)
+    with alt.data_transformers.enable("default", max_rows=None):
+        return Figure(name, title, description, dressed.to_dict())
+
+
+def write_png(one: Figure, folder: Path) -> Path:
+    """Write a figure as `NAME.png` on white, its title above it."""
+    spec = {**one.spec, "background": "white", "title": one.title, "padding": 12}
+    path = folder / f"{one.name}.png"
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(vl_convert.vegalite_to_png(spec, scale=PNG_SCALE))
+    return path

@@ -1,0 +1,52 @@
+"""What the pages are made of: sections of text, charts and tables, which know nothing of HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart, by one specification for the page, where it answers the pointer, and for the PNG.
+
+    Attributes:
+        name: of the PNG, and in addresses within the page: lower case, digits and dashes.
+        title: what it shows, in a few words.
+        description: what it says, with its main numbers, for those who cannot see it.
+        spec: Vega-Lite, as `charts.figure` gives it.
+    """
+
+    name: str
+    title: str
+    description: str
+    spec: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A table: its caption, the heads of its columns, its rows; the first column names the row."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        name: in addresses within the page: lower case, digits and dashes.
+        title: its heading.
+        lead: paragraphs below it, plain text.
+        blocks: charts and tables, in order.
+        folded: whether it is shut at first.
+    """
+
+    name: str
+    title: str
+    lead: Sequence[str] = ()
+    blocks: Sequence[Figure | Numbers] = ()
+    folded: bool = False
