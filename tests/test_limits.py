@@ -17,7 +17,7 @@ from steel.decide.rules import Rules
 from steel.decide.table import Table
 from steel.files import read_json
 from steel.metrics import dice
-from steel.report.limits import AreaBin, Limits, Potential, area_bins, as_markdown, limits
+from steel.report.limits import AreaBin, Limits, Potential, area_bins, as_markdown, limits, told
 from steel.report.outcomes import Outcome, judge
 
 NOT = Rule(128, NEVER_PX, 0.0)
@@ -124,6 +124,25 @@ def test_every_true_mask_is_in_one_bin(seed: int) -> None:
         assert sum(b.fn for b in bins) == whole.fn[k]
         assert sum(b.n_masks * b.positive for b in bins) == pytest.approx(whole.class_positive[k] * whole.n_positive[k])
         assert all(a.largest_px < b.smallest_px for a, b in pairwise(bins))
+
+
+@pytest.mark.parametrize(
+    ("gate", "masks", "expected"),
+    [
+        (0.95, 0.92, "a perfect gate would add +0.0500, perfect masks +0.0200; most of it in class 2 (+0.0800 of its"),
+        (0.92, 0.95, "perfect masks would add +0.0500, a perfect gate +0.0200; most of it in class 4 (+0.0900 of its"),
+    ],
+)
+def test_one_line_tells_what_limits_the_score(gate: float, masks: float, expected: str) -> None:
+    """Class 2 would gain .08 by a perfect gate, class 4 .09 by perfect masks."""
+    classes = (
+        Potential(0.9, 0.9, 0.9),
+        Potential(0.9, 0.98, 0.9),
+        Potential(0.9, 0.91, 0.9),
+        Potential(0.9, 0.9, 0.99),
+    )
+    found = told(Limits(Potential(0.9, gate, masks), classes, ()))
+    assert found == f"What limits it: {expected} own mean)."
 
 
 def test_the_page_tells_the_numbers() -> None:

@@ -106,6 +106,20 @@ def area_bins(true_px: NDArray[np.int32], outcome: Outcome, values: NDArray[np.f
     return tuple(found)
 
 
+def told(found: Limits) -> str:
+    """The one line on what limits the score: the gate or the masks, and the class where most is lost by it."""
+    gain = {
+        what: [getattr(p, name) - p.as_it_is for p in (found.whole, *found.classes)]
+        for what, name in (("a perfect gate", "perfect_gate"), ("perfect masks", "perfect_masks"))
+    }
+    (most, gains), (least, others) = sorted(gain.items(), key=lambda item: item[1][0], reverse=True)
+    k = int(np.argmax(gains[1:]))
+    return (
+        f"What limits it: {most} would add {gains[0]:+.4f}, {least} {others[0]:+.4f}; "
+        f"most of it in class {k + 1} ({gains[1 + k]:+.4f} of its own mean)."
+    )
+
+
 def as_markdown(found: Limits) -> list[str]:
     """The section of the report."""
     rows = []

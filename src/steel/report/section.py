@@ -1,10 +1,13 @@
-"""What the pages are made of: sections of text, charts and tables, which know nothing of HTML."""
+"""What the pages are made of: sections of text, charts, tables and pictures, which know nothing of HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,15 @@ class Numbers:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A photograph: what it shows, the same for those who cannot see it, its pixels (H, W, 3) uint8, BGR."""
+
+    caption: str
+    alt: str
+    pixels: NDArray[np.uint8] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of a page.
 
@@ -41,12 +53,12 @@ class Section:
         name: in addresses within the page: lower case, digits and dashes.
         title: its heading.
         lead: paragraphs below it, plain text.
-        blocks: charts and tables, in order.
+        blocks: charts, tables and pictures, in order.
         folded: whether it is shut at first.
     """
 
     name: str
     title: str
     lead: Sequence[str] = ()
-    blocks: Sequence[Figure | Numbers] = ()
+    blocks: Sequence[Figure | Numbers | Picture] = ()
     folded: bool = False
