@@ -1,0 +1,144 @@
+"""The report in a real browser: it opens in silence, asks for nothing, and answers the pointer and the keyboard."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+PHONE, WIDE = {"width": 360, "height": 740}, {"width": 1600, "height": 1000}
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+# Without these Chromium looks for its maker's servers, and where there is no sandbox it does not start.
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="`make test-browser` installs Playwright")
+    own = next(filter(None, map(shutil.which, NAMES)), None)
+    with api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=own, args=QUIET)
+        yield found
+        found.close()
+
+
+class Opened:
+    """A page, and what went wrong or out of it."""
+
+    def __init__(self, browser: Any, path: Path, size: dict[str, int], scheme: str = "light") -> None:
+        self.page = browser.new_page(viewport=size, color_scheme=scheme)
+        self.page.set_default_timeout(20_000)
+        self.faults: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda line: self.faults.append(line.text) if line.type != "log" else None)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.resolve().as_uri())
+
+    def draw_all(self) -> None:
+        """Scroll to every chart, and wait until it is drawn."""
+        for place in self.page.locator("[data-chart]").all():
+            place.scroll_into_view_if_needed()
+            place.locator("svg").first.wait_for()
+
+    def close(self) -> None:
+        """Nothing must have gone wrong, and nothing out."""
+        self.page.close()
+        assert self.faults == []
+        assert [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+        assert sum(url.startswith("file:") for url in self.requests) == 1
+
+
+@pytest.fixture(scope="module", params=["report", "eda"])
+def path(request: pytest.FixtureRequest, finished: Path) -> Path:
+    return finished / {"report": "runs/tiny/report", "eda": "data/tiny/eda"}[request.param] / "index.html"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, WIDE], ids=["phone", "wide"])
+def test_it_opens_and_all_charts_are_drawn(browser: Any, path: Path, size: dict[str, int], scheme: str) -> None:
+    opened = Opened(browser, path, size, scheme)
+    opened.draw_all()
+    assert opened.page.locator("[data-chart]").count() > 3
+    for box in opened.page.locator("[data-chart] svg").all():
+        assert box.bounding_box()["width"] > 200
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= size["width"]  # no scrolling sideways
+    shades = opened.page.evaluate(
+        "['backgroundColor', 'color'].map((name) => getComputedStyle(document.body)[name].match(/\\d+/g).map(Number))"
+    )
+    light = [sum(shade) / 3 for shade in shades]
+    assert (light[0] > 200 > 60 > light[1]) if scheme == "light" else (light[0] < 60 < 200 < light[1])
+    opened.close()
+
+
+def test_hover_shows_values(browser: Any, path: Path) -> None:
+    opened = Opened(browser, path, WIDE)
+    opened.draw_all()
+    silent = []
+    for place in opened.page.locator("[data-chart]").all():
+        place.scroll_into_view_if_needed()
+        marks = place.locator("svg [role=graphics-symbol]").all()
+        if not any(_tells(opened.page, mark) for mark in marks[:12]):
+            silent.append(place.get_attribute("data-chart"))
+    assert silent == []
+    opened.close()
+
+
+def _tells(page: Any, mark: Any) -> bool:
+    """Whether a tooltip with a number comes up over a mark."""
+    box = mark.bounding_box()
+    if box is None:
+        return False
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tip = page.locator("#vg-tooltip-element.visible")
+    page.wait_for_timeout(30)
+    return tip.count() > 0 and re.search(r"\d", tip.inner_text()) is not None
+
+
+def test_the_theme_can_be_chosen(browser: Any, path: Path) -> None:
+    opened = Opened(browser, path, WIDE)
+    button = opened.page.get_by_role("button", name="Dark")
+    assert button.get_attribute("aria-pressed") == "false"
+    button.press("Enter")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert opened.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    opened.draw_all()
+    opened.close()
+
+
+def test_words_stand_out_from_the_ground(browser: Any, path: Path) -> None:
+    """Contrast of 4.5 or more, as WCAG 2.2 asks for, between text and what lies behind it."""
+    for scheme in ("light", "dark"):
+        opened = Opened(browser, path, WIDE, scheme)
+        worst = opened.page.evaluate(CONTRAST)
+        assert worst["ratio"] >= 4.5, worst
+        opened.close()
+
+
+CONTRAST = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const shine = (rgb) => {
+    const linear = (v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+    const [r, g, b] = rgb.slice(0, 3).map((v) => linear(v / 255));
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const rgb = parse(getComputedStyle(e).backgroundColor);
+      if (rgb.length === 3 || rgb[3] > .99) return rgb;
+    }
+    return [255, 255, 255];
+  };
+  let worst = {ratio: 99};
+  for (const element of document.body.querySelectorAll("h1,h2,p,dt,dd,th,td,figcaption,a,button,label,summary,span")) {
+    if (!element.textContent.trim() || element.closest("svg,.skip") || !element.getClientRects().length) continue;
+    const [a, b] = [parse(getComputedStyle(element).color), ground(element)].map(shine).sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
+    if (ratio < worst.ratio) worst = {ratio, text: element.textContent.trim().slice(0, 40), tag: element.tagName};
+  }
+  return worst;
+}"""
