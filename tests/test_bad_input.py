@@ -10,7 +10,7 @@ from tiny import RAW
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        ("train --modle gate", "unknown option --modle; is --model meant? (--help lists all)"),
+        ("train --modle gate", "unknown option --modle (did you mean --model?); --help lists all"),
         ("train --fold 3", "--fold: '3' is not a fold; allowed: 0..2, as in --fold 1"),
         ("decide --folds 0,7", "--folds: '7' is not a fold; allowed: 0..2, as in --folds 1"),
         ("train --models.fpn.net Unett", "models.fpn: net: unknown name 'Unett'; allowed: Unet, UnetPlusPlus, FPN"),

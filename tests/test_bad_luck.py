@@ -129,7 +129,7 @@ def test_ctrl_c_in_prepare(tmp_path: Path) -> None:
     args = ("prepare", tiny.CONFIG, *ON_RAW, "--machine.workers", "2")
     with start(tmp_path, *args) as program:
         assert program.stdout is not None
-        assert program.stdout.readline() == "prepare: missing\n"
+        assert program.stdout.readline() == "prepare: new\n"
         time.sleep(1.5)
         interrupt(program)
     cache = tmp_path / "data/flat/cache"

@@ -108,17 +108,17 @@ def test_options_of_a_stage(config: str) -> None:
 
 FOLD = "is not a fold; allowed: 0..2, as in"
 ON_THE_LINE = [
-    ("status --nam y", "unknown option --nam; is --name meant? (--help lists all)"),
-    ("status --frobnicate", "unknown option --frobnicate (--help lists all)"),
+    ("status --nam y", "unknown option --nam (did you mean --name?); --help lists all"),
+    ("status --frobnicate", "unknown option --frobnicate; --help lists all"),
     (
         "status --models.unet.encoderr=x",
-        "unknown option --models.unet.encoderr; is --models.unet.encoder meant? (--help lists all)",
+        "unknown option --models.unet.encoderr (did you mean --models.unet.encoder?); --help lists all",
     ),
     (
         "status --models.foo.encoder x",
         "unknown option --models.foo.encoder: the solution has no model 'foo'; allowed: unet, gate",
     ),
-    ("status --CONFIGS x", "unknown option --CONFIGS (--help lists all)"),
+    ("status --CONFIGS x", "unknown option --CONFIGS; --help lists all"),
     ("status stray", "unexpected 'stray'; after CONFIG come only options, as in --key value"),
     ("status --split.n_folds", "argument --split.n_folds: expected one argument"),
     ("status --split.n_folds x", "split.n_folds: x is not allowed; allowed: a whole number"),

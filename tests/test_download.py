@@ -41,7 +41,7 @@ def test_from_token_to_data(server: KaggleServer, capsys: pytest.CaptureFixture[
     assert left() == ["stage.json"]
     first, *_, counted, last = capsys.readouterr().out.splitlines()
     assert (first, counted) == (
-        "download: missing",
+        "download: new",
         "download: 3 files in train_images, 2 files in test_images of data/x/raw",
     )
     assert last.startswith("download: done in ")
@@ -135,6 +135,17 @@ def test_a_link_that_has_expired(server: KaggleServer, waited: list[float], caps
         tiny.fault(capsys, "download", "x.yaml", "--force") == f"{WHAT}: Kaggle's storage answers 403: start it again"
     )
     assert raw() == MEMBERS
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_without_a_token_nothing_is_left(
+    options: list[str], server: KaggleServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name)
+    before = sorted(Path().rglob("*"))
+    assert tiny.fault(capsys, "download", "x.yaml", *options).startswith("Kaggle login: no token is set: make one at ")
+    assert sorted(Path().rglob("*")) == before and server.names == []
 
 
 def test_rules_not_accepted(server: KaggleServer, waited: list[float], capsys: pytest.CaptureFixture[str]) -> None:

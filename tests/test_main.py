@@ -88,7 +88,9 @@ print(heavy, time.perf_counter() - start)
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["trian"], f"unknown stage 'trian'; allowed: {KNOWN}"),
+        (["trian"], f"unknown stage 'trian' (did you mean train?); allowed: {KNOWN}"),
+        (["scoer"], f"unknown stage 'scoer' (did you mean score?); allowed: {KNOWN}"),
+        (["x"], f"unknown stage 'x'; allowed: {KNOWN}"),
         (["--frobnicate"], f"unknown stage '--frobnicate'; allowed: {KNOWN}"),
         (["train"], "CONFIG is missing: it comes first, as in `steel train configs/demo.yaml`"),
         (["train", "y.yaml"], "no config file y.yaml"),
@@ -107,7 +109,7 @@ def test_a_fault_is_one_line_and_code_2(args: list[str], message: str, capsys: p
 def test_the_same_as_a_program() -> None:
     run = steel("trian")
     assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr.startswith("steel: unknown stage 'trian'; allowed: download, synth, ")
+    assert run.stderr.startswith("steel: unknown stage 'trian' (did you mean train?); allowed: download, synth, ")
     assert run.stderr.count("\n") == 1
     assert steel("train", "x.yaml", "--help").returncode == 0
 
@@ -162,7 +164,7 @@ def test_ctrl_c_ends_a_stage_at_work_promptly(config: str) -> None:
     command = [sys.executable, "-m", "steel", "synth", config]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
-        assert run.stdout.readline() == "synth: missing\n"
+        assert run.stdout.readline() == "synth: new\n"
         time.sleep(0.5)
         run.send_signal(signal.SIGINT)
         start = time.monotonic()
@@ -189,7 +191,7 @@ def test_nobody_reads_on(args: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("", "the following arguments are required: --truth, --submission"),
         ("--truth a.csv", "the following arguments are required: --submission"),
-        ("--truth a.csv --submission b.csv --image c", "unrecognized arguments: --image c"),
+        ("--truth a.csv --submission b.csv --image c", "unknown option --image (did you mean --images?)"),
         ("--truth", "argument --truth: expected one argument"),
     ],
 )
@@ -198,6 +200,35 @@ def test_a_fault_in_the_options_of_score(args: str, message: str, capsys: pytest
         main(["score", *args.split()])
     assert leaving.value.code == 2
     assert capsys.readouterr() == ("", f"steel: {message} (`steel score --help` lists the options)\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "kernel bundel x.yaml",
+            "unknown 'bundel' (did you mean bundle?); allowed: bundle, test, push, submit, train "
+            "(`steel kernel --help` lists the options)",
+        ),
+        ("kernel bundle x.yaml --ower me", "unknown option --ower (did you mean --owner?); --help lists all"),
+        ("kernel push x.yaml --owner me", "unknown option --owner; --help lists all"),  # it is an option of `bundle`
+        ("show augment x.yaml --versoins 3", "unknown option --versoins (did you mean --versions?); --help lists all"),
+        (
+            "submission diff a b --imgaes c",
+            "unknown option --imgaes (did you mean --images?) (`steel submission diff --help` lists the options)",
+        ),
+        (
+            "submission check a --out=b.png",
+            "unknown option --out (`steel submission check --help` lists the options)",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("config")
+def test_a_typo_is_told_with_what_may_be_meant(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(line.split())
+    assert leaving.value.code == 2
+    assert capsys.readouterr() == ("", f"steel: {message}\n")
 
 
 def test_score_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

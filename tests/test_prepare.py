@@ -72,7 +72,7 @@ def test_what_a_change_of_the_raw_files_redoes(raw: Path, capsys: pytest.Capture
         stage.ensure(prepare.spec(PATHS), lambda: prepare.make(PATHS, 0))
         return capsys.readouterr().out
 
-    assert "missing" in run()
+    assert "prepare: new\n" in run()
     before = stage.recorded(PATHS.cache)
     os.utime(raw / "train_images/tr7.jpg")
     assert "stale (input changed: raw)" in run()  # looked at again, found the same: nothing downstream is redone

@@ -44,7 +44,7 @@ def test_made_once_and_skipped_when_equal(spec: Spec, capsys: pytest.CaptureFixt
     assert str(look(spec)) == "done"
     assert not run(replace(spec))
     first, second, third = capsys.readouterr().out.splitlines()
-    assert first == "train unet fold 0: missing"
+    assert first == "train unet fold 0: new"
     assert second.startswith("train unet fold 0: done in ")
     assert third == "train unet fold 0: up to date"
 
@@ -224,6 +224,33 @@ def test_source_digest_of_modules_and_rooms() -> None:
     assert source_digest(("decide",)) != source_digest(("decide/rules",))
     with pytest.raises(FileNotFoundError):
         source_digest(("no_such_module",))
+
+
+@pytest.mark.parametrize("harm", ["lost", "cut"])
+def test_a_file_that_a_folder_lost_or_that_was_cut_is_noticed(spec: Spec, harm: str) -> None:
+    store = spec.folder / "maps"
+
+    def make() -> dict[Path, str]:
+        for name in ("c.0", "c.1", "deep/c.2"):
+            (store / name).parent.mkdir(parents=True, exist_ok=True)
+            (store / name).write_text(name)
+        return {store: "0" * stage.SHA256_LENGTH}  # as long as a digest of bytes, which a folder has none of
+
+    ensure(spec, make)
+    assert look(spec).kind == "done"
+    assert json.loads((spec.folder / "stage.json").read_text())["sizes"] == {str(store): 3 + 3 + 8}
+    chunk = store / "deep/c.2"
+    chunk.unlink() if harm == "lost" else chunk.write_text("c")
+    assert str(look(spec)) == f"stale ({store} is gone or was changed)"
+
+
+def test_a_record_of_before_knows_no_sizes_of_folders(spec: Spec) -> None:
+    store = spec.folder / "maps"
+    ensure(spec, lambda: store.mkdir() or {store: "digest"})  # type: ignore[func-returns-value]
+    record = json.loads((spec.folder / "stage.json").read_text())
+    (spec.folder / "stage.json").write_text(json.dumps({**record, "sizes": {str(store): None}}))
+    (store / "c.0").touch()
+    assert look(spec).kind == "done"
 
 
 def test_an_output_may_be_a_folder(spec: Spec) -> None:

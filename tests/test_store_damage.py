@@ -13,7 +13,7 @@ from steel.infer.store import MAPS, VALUES, Builder, open_store
 
 IDS = ["a.jpg", "b.jpg"]
 CHUNK = Path(MAPS) / "c.0.0.0.0"
-AGAIN = r": run `steel oof CONFIG --force`$"
+AGAIN = r": run `steel oof CONFIG --model fpn --folds 0 --force`$"
 
 
 def some_maps() -> NDArray[np.uint8]:
@@ -35,7 +35,7 @@ def stored(folder: Path, maps: NDArray[np.uint8], sums: NDArray[np.float64] | No
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """The folder of a store."""
-    return stored(tmp_path / "fold0/oof", some_maps())
+    return stored(tmp_path / "fpn/fold0/oof", some_maps())
 
 
 def fault(folder: Path, row: int = 0) -> str:
@@ -49,13 +49,13 @@ def fault(folder: Path, row: int = 0) -> str:
 
 def test_a_lost_map_that_showed_next_to_nothing_is_told_too(tmp_path: Path) -> None:
     """The sums cannot tell it; that its file is gone can."""
-    builder = Builder(tmp_path / "oof", "key", ["a.jpg", "b.jpg"], True)
+    folder = tmp_path / "fpn/fold0/oof"
+    builder = Builder(folder, "key", IDS, maps=True)
     builder.write([0, 1], np.zeros((2, 4, 256, 1600), np.uint8), np.zeros((2, 4)), None)
     builder.finish()
-    assert open_store(tmp_path / "oof").map(1).max() == 0
-    (tmp_path / "oof/maps.zarr/c.1.0.0.0").unlink()
-    with pytest.raises(UserError, match=r"oof: the maps of b\.jpg are gone: run `steel oof CONFIG --force`"):
-        open_store(tmp_path / "oof").map(1)
+    assert open_store(folder).map(1).max() == 0
+    (folder / "maps.zarr/c.1.0.0.0").unlink()
+    assert "the maps of b.jpg are gone" in fault(folder, 1)
 
 
 def test_a_lost_map_is_told(store: Path) -> None:
@@ -95,7 +95,7 @@ def test_as_much_as_rounding_may_lose_is_no_damage(level: int, sign: int, tmp_pa
     lost_px = sign * N_PIXELS / 510
     sums = maps.sum((2, 3)) / 255 + lost_px
     sums[1, 3] += sign * 5
-    folder = stored(tmp_path / "oof", maps, sums)
+    folder = stored(tmp_path / "fpn/fold0/oof", maps, sums)
     assert np.array_equal(open_store(folder).map(0), maps[0])
     assert f"(class 4 sums up to {level * N_PIXELS / 255:.0f} px, not {sums[1, 3]:.0f})" in fault(folder, row=1)
 
@@ -103,7 +103,7 @@ def test_as_much_as_rounding_may_lose_is_no_damage(level: int, sign: int, tmp_pa
 def test_sums_that_are_no_numbers_are_no_excuse(tmp_path: Path) -> None:
     sums = some_maps().sum((2, 3)) / 255
     sums[0, 1] = np.nan
-    assert "not nan)" in fault(stored(tmp_path / "oof", some_maps(), sums))
+    assert "not nan)" in fault(stored(tmp_path / "fpn/fold0/oof", some_maps(), sums))
 
 
 def test_every_reader_goes_through_the_check(store: Path) -> None:
@@ -112,11 +112,20 @@ def test_every_reader_goes_through_the_check(store: Path) -> None:
         outputs_of([open_store(store)], 0)
 
 
-def test_predictions_of_test_strips_come_from_another_stage(tmp_path: Path) -> None:
-    folder = stored(tmp_path / "test", some_maps())
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("fpn/fold12/oof", "run `steel oof CONFIG --model fpn --folds 12 --force`"),
+        ("fpn/test", "run `steel predict CONFIG --model fpn --force`"),
+        ("fpn/fold1/oof-views2", "delete this folder and run `steel kernel bundle CONFIG`"),
+    ],
+)
+def test_the_command_that_makes_just_this_store_anew(name: str, remedy: str, tmp_path: Path) -> None:
+    folder = stored(tmp_path / name, some_maps())
     (folder / CHUNK).unlink()
-    with pytest.raises(UserError, match=r"/test: the maps of a\.jpg .*: run `steel predict CONFIG --force`$"):
+    with pytest.raises(UserError) as error:
         open_store(folder).map(0)
+    assert str(error.value) == f"{folder}: the maps of a.jpg are gone: {remedy}"
 
 
 @pytest.mark.parametrize("name", [VALUES, f"{MAPS}/zarr.json"])

@@ -189,17 +189,35 @@ def test_a_gallery(capsys: pytest.CaptureFixture[str]) -> None:
             "diff a.csv a.csv --images strips --out x.png",
             "--out: x.png: nothing to draw, a.csv and a.csv show the same",
         ),
-        ("diff a.csv b.csv --images nowhere --out x.png", "nowhere/a.jpg: no such file: expected an image"),
+        ("diff a.csv b.csv --images nowhere --out x.png", "nowhere: no such folder: expected a folder of images"),
         ("diff a.csv", "the following arguments are required: B (`steel submission diff --help` lists the options)"),
         ("check c.csv", "c.csv: no such file: expected a csv"),
         ("check a.csv --images nowhere", "nowhere: no such file: expected a csv"),
-        ("chekc a.csv", "argument check|diff: invalid choice: 'chekc'"),
+        ("chekc a.csv", "unknown 'chekc' (did you mean check?); allowed: check, diff (`steel submission --help`"),
         ("", "the following arguments are required: check|diff (`steel submission --help` lists the options)"),
     ],
 )
 def test_one_line_on_what_is_wrong(args: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert tiny.fault(capsys, "submission", *args.split()).startswith(message)
     assert not Path("x.png").exists() and not Path("x.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--images nowhere --out x.png", "nowhere: no such folder: expected a folder of images"),
+        ("--images empty --out x.png", "empty: no images: expected files that end in .jpg, .jpeg, .png"),
+        ("--images strips --out x.jpg", "--out: x.jpg is not a PNG; allowed: a name that ends in .png"),
+        ("--images strips --out folder.png", "--out: folder.png is a folder; allowed: a file that ends in .png"),
+    ],
+)
+def test_a_gallery_that_cannot_be_is_refused_before_the_long_work(
+    args: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The submissions, which are not there, were not looked at."""
+    for name in ("empty", "folder.png"):
+        Path(name).mkdir()
+    assert tiny.fault(capsys, "submission", "diff", "c.csv", "d.csv", *args.split()) == message
 
 
 def test_the_real_labels_are_a_valid_submission_of_their_strips(severstal: Path) -> None:

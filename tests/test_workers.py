@@ -13,9 +13,19 @@ from steel.errors import UserError
 from steel.workers import Workers, each
 
 SLEEPY = """
-import sys, time
+import multiprocessing, sys, time
 from pathlib import Path
 from time import sleep
+from steel.errors import UserError
+def hold(name):
+    global lock
+    lock = multiprocessing.Lock()  # as libraries do when they are imported
+    Path(f"held {name}").touch()
+    while len(list(Path().glob("held *"))) < 2:
+        sleep(.02)
+    if name == "bad":
+        raise UserError("bad strip")
+    sleep(60)
 def nap(i):
     Path(f"pid{i}").write_text(str(__import__("os").getpid()))
     time.sleep(.3)
@@ -30,7 +40,13 @@ def main():
     def predict(c):
         print("begun", flush=True)
         each(sleep, [(60,), (60,)], 2)
-    stages.STAGES.update(status=status, predict=predict)
+    def oof(c, names=("bad", "good")):
+        with Workers(2) as pool:
+            print("begun", flush=True)
+            list(pool.map(hold, names))
+    def train(c):
+        oof(c, ("fair", "good"))
+    stages.STAGES.update(status=status, predict=predict, oof=oof, train=train)
     __main__.main([sys.argv[1], "x.yaml"])
 if __name__ == "__main__":
     main()
@@ -68,6 +84,24 @@ def test_ctrl_c_is_one_line_whatever_the_workers_do(tmp_path: Path, stage: str, 
         os.killpg(program.pid, signal.SIGINT)
         out, err = program.communicate(timeout=10)
     assert (program.returncode, out, err) == (130, "", "steel: interrupted; start it again and it continues\n")
+
+
+@pytest.mark.parametrize(
+    ("stage", "code", "line"),
+    [("oof", 2, "steel: bad strip\n"), ("train", 130, "steel: interrupted; start it again and it continues\n")],
+)
+def test_no_warning_of_semaphores_that_workers_hold(tmp_path: Path, stage: str, code: int, line: str) -> None:
+    """One refuses its call, or both are interrupted; killed outright, they would leave their semaphores behind."""
+    with start(tmp_path, stage) as program:
+        deadline = time.monotonic() + 15
+        while len(list(tmp_path.glob("held *"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if code == 130:
+            os.killpg(program.pid, signal.SIGINT)
+        begin = time.monotonic()
+        out, err = program.communicate(timeout=20)
+    assert (program.returncode, out, err) == (code, "", line)
+    assert time.monotonic() - begin < 10
 
 
 def test_each_call_is_made_once_at_most_n_at_once(tmp_path: Path) -> None:

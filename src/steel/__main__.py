@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -10,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from steel import __version__
-from steel.errors import UserError
+from steel.errors import UserError, meant
 
 ABOUT = "A solution kit for the Kaggle competition Severstal: Steel Defect Detection."
 
@@ -96,10 +97,29 @@ def _dispatch(args: list[str]) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a fault is a UserError."""
+    """argparse, but a fault is a UserError, and says what may be meant."""
+
+    def options(self) -> list[str]:
+        """All that it knows."""
+        return [option for action in self._actions for option in action.option_strings]
 
     def error(self, message: str) -> NoReturn:
+        if found := re.match(r"argument \S+: invalid choice: '(.*)' \(choose from (.*)\)", message):
+            allowed = found[2].replace("'", "")
+            message = f"unknown {found[1]!r}{meant(found[1], allowed.split(', '))}; allowed: {allowed}"
+        elif found := re.match(r"unrecognized arguments: (-[^\s=]+)", message):
+            message = f"unknown option {found[1]}{meant(found[1], self.options())}"
         raise UserError(f"{message} (`{self.prog} --help` lists the options)")
+
+
+class _Command(_Parser):
+    """One of several commands of a parser: what it does not know is its own fault, and not the parser's."""
+
+    def parse_known_args(self, *args: Any, **options: Any) -> Any:
+        found, unknown = super().parse_known_args(*args, **options)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
 
 def _score(args: list[str]) -> None:
@@ -127,7 +147,7 @@ def _show(args: list[str]) -> None:
     from steel.cli import parse
     from steel.paths import Paths
 
-    solution, _ = parse("status", "", [found.config, *overrides])
+    solution, _ = parse("status", "", [found.config, *overrides], parser.options())
     from steel.report import show
 
     recipe = found.recipe or next(iter(solution.models.values())).augment
@@ -152,7 +172,7 @@ def _compare(args: list[str]) -> None:
 
 def _submission(args: list[str]) -> None:
     parser = _Parser("steel submission", description="Look at submission files, in both forms.", allow_abbrev=False)
-    tools = parser.add_subparsers(dest="what", metavar="check|diff", required=True)
+    tools = parser.add_subparsers(dest="what", metavar="check|diff", required=True, parser_class=_Command)
     about = "Say whether a submission is valid and complete, and what it shows."
     check = tools.add_parser("check", help=about, description=about, allow_abbrev=False)
     check.add_argument("file", metavar="FILE", type=Path)
@@ -174,6 +194,8 @@ def _submission(args: list[str]) -> None:
         raise UserError("--images DIR and --out FILE.png go together")
     from steel.kaggle import diff as room
 
+    if found.out:
+        room.check_gallery(found.images, found.out)
     difference = room.diff(open_submission(found.A), open_submission(found.B))
     print(room.format_difference(difference))
     if found.out:
@@ -181,11 +203,13 @@ def _submission(args: list[str]) -> None:
 
 
 def _kernel(args: list[str]) -> None:
-    found, overrides = _kernel_parser().parse_known_args(args)
+    parser, commands = _kernel_parsers()
+    found, overrides = parser.parse_known_args(args)
     from steel.cli import parse
     from steel.paths import Paths
 
-    solution, options = parse(f"kernel {found.what}", "", [found.config, *overrides])
+    beside = commands[found.what].options()
+    solution, options = parse(f"kernel {found.what}", "", [found.config, *overrides], beside)
     paths, folds = Paths(solution), options.folds or solution.folds
     if found.what == "bundle":
         from steel.kaggle import bundle
@@ -209,7 +233,8 @@ def _kernel(args: list[str]) -> None:
         train_there.run(paths, found.model, folds, found.owner, found.yes, options.force)
 
 
-def _kernel_parser() -> _Parser:
+def _kernel_parsers() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser of `steel kernel`, and those of its commands."""
     about = {
         "bundle": "Write kernels/SOLUTION/: the kernel, its dataset, their metadata. Nothing leaves the machine.",
         "test": "Run the bundle here as Kaggle would, and compare its submission with the local one, byte by byte.",
@@ -230,7 +255,7 @@ def _kernel_parser() -> _Parser:
         each[name].add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
     each["submit"].add_argument("--message", metavar="TEXT", help="description on Kaggle [solution, version, CV]")
     each["train"].add_argument("--model", metavar="NAME", required=True, help="the model, on all folds or --folds 0,1")
-    return parser
+    return parser, each
 
 
 # Commands beside the stages.

@@ -1,8 +1,8 @@
 """The command line: a solution's YAML, overridden by ``--key value``, and the options of a stage."""
 
 import argparse
-import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from steel import config, help_page
 from steel.config import ModelConfig, Phase, Solution, SynthConfig
 from steel.config_check import check
 from steel.config_file import model_names, one_line
-from steel.errors import UserError
+from steel.errors import UserError, meant
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -57,8 +57,11 @@ class Options:
     overlay: Path | None = None
 
 
-def parse(stage: str, about: str, args: list[str]) -> tuple[Solution, Options]:
-    """Read ``CONFIG [--key value ...]``; anything unknown, mistyped or out of range is a UserError."""
+def parse(stage: str, about: str, args: list[str], beside: Sequence[str] = ()) -> tuple[Solution, Options]:
+    """Read ``CONFIG [--key value ...]``; anything unknown, mistyped or out of range is a UserError.
+
+    `beside`: options that the caller has read already, such as ``--owner``; an unknown one may be meant for them.
+    """
     if {"-h", "--help"} & set(args):
         print(help_page.page(stage, about, _parser(stage, []), HELP_PARTS))
         raise SystemExit(0)
@@ -71,7 +74,7 @@ def parse(stage: str, about: str, args: list[str]) -> tuple[Solution, Options]:
         found = parser.instantiate(parser.parse_args([f"--CONFIG={path}", *line]))
     except (argparse.ArgumentError, TypeError, ValueError, KeyError) as error:
         where = f"{path}: " if _fails(parser, path) else ""
-        raise UserError(where + _plain(one_line(error), parser, names)) from None
+        raise UserError(where + _plain(one_line(error), parser, names, beside)) from None
     models = {name: found["models." + name.replace("-", "_")] for name in names}
     solution = Solution(found.name, models, **{part: found[part] for part in PARTS})
     check(solution)
@@ -146,10 +149,10 @@ def _fails(parser: ArgumentParser, path: str) -> bool:
     return False
 
 
-def _plain(message: str, parser: ArgumentParser, names: list[str]) -> str:
+def _plain(message: str, parser: ArgumentParser, names: list[str], beside: Sequence[str]) -> str:
     """A message of the parser in the words of this kit: key, value, what is allowed."""
     if found := re.match(r"[Uu]nrecognized arguments: (\S+)", message):
-        return _unknown(found[1].partition("=")[0], parser, names)
+        return _unknown(found[1].partition("=")[0], parser, names, beside)
     if found := re.search(r"""Parser key "([^"]+)".*config\.(\w+)': Option '(.+)' is not accepted""", message):
         allowed = ", ".join(field.name for field in fields(getattr(config, found[2])))
         return f"unknown key {found[3]} in {found[1]}; allowed keys: {allowed}"
@@ -170,7 +173,7 @@ def _plain(message: str, parser: ArgumentParser, names: list[str]) -> str:
     return message
 
 
-def _unknown(option: str, parser: ArgumentParser, names: list[str]) -> str:
+def _unknown(option: str, parser: ArgumentParser, names: list[str], beside: Sequence[str]) -> str:
     """What to say about an option that does not exist."""
     if not option.startswith("-"):
         return f"unexpected {option!r}; after CONFIG come only options, as in --key value"
@@ -178,5 +181,4 @@ def _unknown(option: str, parser: ArgumentParser, names: list[str]) -> str:
     if parts[0] == "--models" and len(parts) > 1 and parts[1] not in names:
         return f"unknown option {option}: the solution has no model {parts[1]!r}; allowed: {', '.join(names)}"
     known = [string for action in parser._actions for string in action.option_strings if string != "--CONFIG"]
-    near = difflib.get_close_matches(option, known, 1, cutoff=0.75)
-    return f"unknown option {option}" + (f"; is {near[0]} meant?" if near else "") + " (--help lists all)"
+    return f"unknown option {option}{meant(option, [*known, *beside])}; --help lists all"

@@ -1,5 +1,10 @@
 """The one exception that a user is meant to see."""
 
+import difflib
+from collections.abc import Iterable
+
+NEAR = 0.66  # likeness of two words: of three letters, two are right
+
 
 class UserError(Exception):
     """Bad input or a missing step: one clear line (what, where, which value, what is allowed); the program exits 2."""
@@ -9,3 +14,9 @@ def shorten(values: list[str], n: int = 3) -> str:
     """Join at most `n` values for a message, and count the rest: ``a, b, c and 7 more``."""
     more = f" and {len(values) - n} more" if len(values) > n else ""
     return ", ".join(values[:n]) + more
+
+
+def meant(word: str, allowed: Iterable[str]) -> str:
+    """`` (did you mean x?)`` after an unknown word, x being the allowed one most like it; nothing if none is."""
+    found = difflib.get_close_matches(word, list(allowed), 1, NEAR)
+    return f" (did you mean {found[0]}?)" if found else ""

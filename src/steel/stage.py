@@ -61,7 +61,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class State:
-    """How an output stands, and why."""
+    """How an output stands, and why; what was never made is missing."""
 
     kind: Kind
     why: str = ""
@@ -78,7 +78,10 @@ class State:
 def look(spec: Spec) -> State:
     """How the output stands, without touching it."""
     holder = _holder(spec.folder)
-    return State("running", f"process {holder}") if holder else _look_unlocked(spec)
+    if not holder:
+        return _look_unlocked(spec)
+    begun_s = (spec.folder / LOCK).stat().st_mtime  # its holder has written its number there
+    return State("running", f"process {holder}, since {time.strftime('%Y-%m-%d %H:%M', time.localtime(begun_s))}")
 
 
 def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False) -> None:
@@ -93,7 +96,7 @@ def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False)
             warning = f"; kept, though {state.why} (--force redoes it)" if state.why else ""
             say(f"{spec.name}: up to date{warning}")
             return
-        say(f"{spec.name}: {'forced' if force else state}")
+        say(f"{spec.name}: {'forced' if force else 'new' if state.kind == 'missing' else state}")
         start = time.monotonic()
         begun = spec.folder / BEGUN
         record_path = spec.folder / RECORD
@@ -103,7 +106,7 @@ def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False)
             files.remove(spec.partial)  # from the start again; but a forced run that was interrupted continues
         _begin(begun, spec.key)
         outputs = make()
-        sizes = {str(path): path.stat().st_size if path.is_file() else None for path in outputs}
+        sizes = {str(path): _size(path) for path in outputs}
         record = {"stage": spec.name, **spec.parts(), "sizes": sizes}
         record["outputs"] = {str(path): value for path, value in outputs.items()}
         files.write_json(spec.folder / RECORD, record)
@@ -114,12 +117,11 @@ def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False)
 
 
 def need(spec: Spec, reader: str) -> None:
-    """Refuse to go on unless an upstream output stands; the error says which stage to run first."""
+    """Refuse to go on unless an upstream output stands; the error says which stage to run first, or to wait for."""
     state = look(spec)
     if not state.usable:
-        raise UserError(
-            f"{reader} needs '{spec.name}', which is {state}: run `steel {spec.name.split()[0]} CONFIG` first"
-        )
+        remedy = "wait for it" if state.kind == "running" else f"run `steel {spec.name.split()[0]} CONFIG` first"
+        raise UserError(f"{reader} needs '{spec.name}', which is {state}: {remedy}")
 
 
 def recorded(folder: Path, *names: str) -> str:
@@ -186,14 +188,23 @@ def _begin(begun: Path, key: str) -> None:
 
 
 def _changed(path: Path, size: int | None, recorded_digest: str) -> bool:
-    """Whether an output is gone or other than recorded: by its size, and if it is small by its bytes.
+    """Whether an output is gone or other than recorded: by its size, and if it is a small file by its bytes.
 
-    So an edited split or rule is noticed. Large files are not read again; digests of other length are not of bytes.
+    So an edited split or rule is noticed, and a lost or cut file in a folder. Large files and folders are not read
+    again; digests of other length are not of bytes. Records of before had no sizes of folders.
     """
-    if not path.exists() or (size is not None and path.stat().st_size != size):
+    if not path.exists() or (size is not None and _size(path) != size):
         return True
-    known = size is not None and size <= SMALL_BYTES and len(recorded_digest) == SHA256_LENGTH
+    known = path.is_file() and size is not None and size <= SMALL_BYTES and len(recorded_digest) == SHA256_LENGTH
     return known and files.sha256(path) != recorded_digest
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder, which are looked at and not read."""
+    if not path.is_dir():
+        return path.stat().st_size
+    with os.scandir(path) as entries:
+        return sum(_size(Path(entry)) if entry.is_dir() else entry.stat().st_size for entry in entries)
 
 
 def _changes(old: Any, new: Any, values: bool = True, where: str = "") -> list[str]:

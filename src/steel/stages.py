@@ -8,7 +8,7 @@ from pathlib import Path
 from steel import stage
 from steel.cli import Options
 from steel.config import Solution
-from steel.errors import UserError
+from steel.errors import UserError, meant
 from steel.paths import Paths
 from steel.progress import say
 from steel.workers import each
@@ -41,8 +41,7 @@ def download(c: Context) -> None:
     """Fetch the competition's files from Kaggle, once; a broken download continues."""
     from steel.kaggle import download as room
 
-    room.check(c.paths)
-    stage.ensure(room.spec(c.paths), lambda: room.make(c.paths), c.options.force)
+    room.run(c.paths, c.options.force)
 
 
 def synth(c: Context) -> None:
@@ -162,9 +161,16 @@ def submit(c: Context) -> None:
 
 
 def status(c: Context) -> None:
-    """Show how every output stands: done, stale (what changed), interrupted, running or missing."""
+    """Show how every output stands: done, kept or stale (what changed), interrupted, running or missing."""
     for spec in _all_specs(c):
         say(f"{spec.name:<28} {stage.look(spec)}")
+    if not (c.paths.kernel / stage.RECORD).exists():  # few get that far: nothing of Kaggle is loaded for the others
+        say(f"{'kernel':<28} missing (`steel kernel bundle CONFIG` makes it)")
+        return
+    from steel.kaggle import standing
+
+    for name, how in standing.lines(c.paths, c.folds):
+        say(f"{name:<28} {how}")
 
 
 def _train(paths: Paths, name: str, fold: int, force: bool, one_of_many: bool) -> None:
@@ -225,7 +231,6 @@ STAGES: dict[str, Callable[[Context], None]] = {
 
 def check_known(name: str) -> None:
     """Refuse a name that is no stage."""
+    allowed = [*STAGES, "score", "show", "compare", "submission", "kernel"]
     if name not in STAGES:
-        raise UserError(
-            f"unknown stage {name!r}; allowed: {', '.join(STAGES)}, score, show, compare, submission, kernel"
-        )
+        raise UserError(f"unknown stage {name!r}{meant(name, allowed)}; allowed: {', '.join(allowed)}")

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import util
+from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from steel.errors import UserError
 
@@ -57,10 +59,14 @@ class Workers(ProcessPoolExecutor):
         # stumble over calls that are cancelled already, and print a traceback.
         manager: threading.Thread | None = getattr(self, "_executor_manager_thread", None)
         self.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.kill()
-        if manager is not None:  # it reaps them; at the end of the program its pipes might be closed under its hands
-            manager.join(MANAGER_S)
+        for end in (
+            BaseProcess.terminate,
+            BaseProcess.kill,
+        ):  # the first lets them give back their semaphores, see `_start`
+            for child in multiprocessing.active_children():
+                end(child)
+            if manager is not None:  # it reaps them; at the program's end its pipes might be closed under its hands
+                manager.join(MANAGER_S)
 
 
 def each(call: Callable[..., object], arguments: Sequence[tuple[Any, ...]], n: int) -> list[UserError]:
@@ -90,7 +96,11 @@ def is_worker() -> bool:
 
 
 def _start() -> None:
-    """Keep OpenCV to one thread, and end it when the program is gone: it would wait for work for ever."""
+    """Keep OpenCV to one thread, and end it when the program is gone: it would wait for work for ever.
+
+    Libraries make semaphores when they are imported (numcodecs does): a process that ends without giving them back has
+    Python warn of a leak when the program ends. So it gives them back when it is told to end.
+    """
     import cv2  # here, since every command imports this module
 
     cv2.setNumThreads(1)
@@ -99,6 +109,13 @@ def _start() -> None:
 
     def follow() -> None:
         parent.join()
-        os._exit(1)
+        _end()
 
+    signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _end(*_signal: object) -> NoReturn:
+    """End this process at once, but give back its semaphores."""
+    util._run_finalizers(0)  # type: ignore[attr-defined]  # what Python itself runs when a process ends of its own will
+    os._exit(1)

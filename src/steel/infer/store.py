@@ -193,9 +193,17 @@ def _decoded(chunk: bytes) -> NDArray[np.uint8]:
 
 
 def _damaged(folder: Path, what: str) -> UserError:
-    """The error of a store that has suffered; its folder is named after what it holds (`Paths.oof`, `Paths.test`)."""
-    stage = {"oof": "oof", "test": "predict"}.get(folder.name, "kernel bundle")
-    return UserError(f"{folder}: {' '.join(what.split())}: run `steel {stage} CONFIG --force`")
+    """The error of a store that has suffered, and the command that makes it anew and nothing else.
+
+    Its folder says what it holds: MODEL/test, MODEL/foldK/oof, or MODEL/foldK/oof-viewsN, see `Paths`.
+    """
+    fold, model = folder.parent.name.removeprefix("fold"), folder.parent.parent.name
+    remedies = {
+        "oof": f"run `steel oof CONFIG --model {model} --folds {fold} --force`",
+        "test": f"run `steel predict CONFIG --model {folder.parent.name} --force`",
+    }
+    remedy = remedies.get(folder.name, "delete this folder and run `steel kernel bundle CONFIG`")
+    return UserError(f"{folder}: {' '.join(what.split())}: {remedy}")
 
 
 def _discard(work: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from steel import files, metrics, rle
 from steel.competition import CLASSES, HEIGHT, N_CLASSES, WIDTH
-from steel.data.images import read_strip
+from steel.data.images import list_images, read_strip
 from steel.errors import UserError, shorten
 from steel.kaggle.check import Submission
 from steel.kaggle.score import count_pixels
@@ -72,10 +72,17 @@ def format_difference(found: Difference) -> str:
     return "\n".join(lines)
 
 
-def write_gallery(found: Difference, images: Path, out: Path) -> None:
-    """Write the most different strips as PNG, A above and B below, outlined; `images` is the folder of the strips."""
+def check_gallery(images: Path, out: Path) -> None:
+    """Refuse a folder of strips or a PNG with which `write_gallery` could do nothing: before the long work."""
     if out.suffix != ".png":
         raise UserError(f"--out: {out} is not a PNG; allowed: a name that ends in .png")
+    if out.is_dir():
+        raise UserError(f"--out: {out} is a folder; allowed: a file that ends in .png")
+    list_images(images)
+
+
+def write_gallery(found: Difference, images: Path, out: Path) -> None:
+    """Write the most different strips as PNG, A above and B below, outlined; `images` is the folder of the strips."""
     if not found.rows:
         raise UserError(f"--out: {out}: nothing to draw, {found.a.path} and {found.b.path} show the same")
     parts = [caption("A above, B below", legend=True)]

@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from steel import files
+from steel import files, stage
 from steel.competition import N_TEST, N_TRAIN, SLUG
 from steel.config import digest
 from steel.errors import UserError
@@ -58,12 +58,20 @@ def check(paths: Paths) -> None:
         )
 
 
-def make(paths: Paths) -> dict[Path, str]:
+def run(paths: Paths, force: bool) -> None:
+    """Download, unless the files stand. The login comes first: without a token nothing is left on the disk."""
+    check(paths)
+    wanted = spec(paths)
+    api = client.open_api() if force or not stage.look(wanted).usable else None
+    stage.ensure(wanted, lambda: make(paths, api or client.open_api()), force)
+
+
+def make(paths: Paths, api: Any) -> dict[Path, str]:
     """Fetch, unpack, count and publish; give the digests of what was published."""
     part = spec(paths).partial
     assert part is not None
     archive = part / ARCHIVE
-    _fetch(archive)
+    _fetch(archive, api)
     with files.atomic(paths.raw) as temporary:
         _unzip(archive, temporary)
         _check_counts(temporary)
@@ -72,9 +80,8 @@ def make(paths: Paths) -> dict[Path, str]:
     return _digests(paths.raw)
 
 
-def _fetch(archive: Path) -> None:
+def _fetch(archive: Path, api: Any) -> None:
     """Bring the zip to its full size, from where an earlier run stopped."""
-    api = client.open_api()
     while not client.call(f"download of {SLUG}", partial(_continue, api, archive)):
         say(f"download: the connection broke after {_size(archive) / 1e6:.0f} MB; it goes on from there")
 
