@@ -146,10 +146,13 @@ def test_the_kernel_says_at_its_top_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        (Rule(128, 600, 0.5), "plain, threshold 128, min_area_px 600, min_gate 0.5"),
+        (Rule(128, 600, 0.5), "plain, threshold 0.502, min_area_px 600, min_gate 0.500"),
         (Rule(128, 409_601, 0.5), "never shown"),
-        (Rule(9, 0, 0.0, gate_power=2.0), "soft_gate, threshold 9, min_area_px 0, min_gate 0.0, gate_power 2.0"),
-        (ExpectedRule(Calibration((0,) * 256, 0, 0, 0, 0), 0, True), "rank_expected, threshold 0, by_score True"),
+        (Rule(9, 0, 0.0, gate_power=2.0), "soft_gate, threshold 0.035, min_area_px 0, min_gate 0.000, gate_power 2"),
+        (
+            ExpectedRule(Calibration((0,) * 256, 0, 0, 0, 0), 0, True),
+            "rank_expected, threshold each strip's own, by_score 1",
+        ),
     ],
 )
 def test_rules_in_words(rule: Rule | ExpectedRule, text: str) -> None:
@@ -256,15 +259,15 @@ def test_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("KAGGLE_USERNAME", "KAGGLE_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match=r"no Kaggle user name, for .*kaggle.json has none; give --owner NAME or set"):
-        bundle.owner_name(None)
+    with pytest.raises(UserError, match=r"^no Kaggle user name is known: give --owner NAME, set KAGGLE_USERNAME, or"):
+        bundle.owner_name(None, tmp_path)
     (tmp_path / "kaggle.json").write_text('{"username": "anna", "key": "secret"}')
-    assert bundle.owner_name(None) == "anna"
+    assert bundle.owner_name(None, tmp_path) == "anna"
     monkeypatch.setenv("KAGGLE_USERNAME", "bert")
-    assert bundle.owner_name(None) == "bert"
-    assert bundle.owner_name("carl-9") == "carl-9"
+    assert bundle.owner_name(None, tmp_path) == "bert"
+    assert bundle.owner_name("carl-9", tmp_path) == "carl-9"
     with pytest.raises(UserError, match="--owner: 'a/b' is no Kaggle user name; allowed: letters, digits and -"):
-        bundle.owner_name("a/b")
+        bundle.owner_name("a/b", tmp_path)
 
 
 @pytest.mark.parametrize(("name", "slug"), [("demo", "steel-demo"), ("Unet__b3-_x_", "steel-unet-b3-x")])

@@ -11,11 +11,14 @@ import there
 import tiny
 from test_bundle import packed
 
-from steel.kaggle import train_bundle
+from steel.__main__ import main
+from steel.errors import UserError
+from steel.kaggle import bundle as kernel_bundle
+from steel.kaggle import client, parts, train_bundle
 from steel.kaggle.image import TRAINING_IMAGE, TRAINING_SHIPPED, wheel
 from steel.kaggle.train_bundle import Training
 
-FOLDER = Path("kernels/tiny-train-gate-0-1")
+FOLDER = Path("kernels/tiny-train-gate-f0-1")
 
 
 @pytest.fixture
@@ -44,8 +47,8 @@ def test_what_lies_in_it(own: Training) -> None:
     wheels = sorted(Path(name).name.partition("-")[0] for name in found if name.endswith("-py3-none-any.whl"))
     assert wheels == sorted(TRAINING_SHIPPED) and not set(TRAINING_SHIPPED) & set(TRAINING_IMAGE)
     kernel = json.loads(found[f"{FOLDER}/kernel-metadata.json"])
-    assert kernel["id"] == "me/steel-tiny-train-gate-0-1" and kernel["machine_shape"] == "NvidiaTeslaT4"
-    assert kernel["dataset_sources"] == ["me/steel-tiny-train-gate-0-1-data"] and kernel["enable_gpu"] is True
+    assert kernel["id"] == "me/steel-tiny-train-gate-f0-1" and kernel["machine_shape"] == "NvidiaTeslaT4"
+    assert kernel["dataset_sources"] == ["me/steel-tiny-train-gate-f0-1-data"] and kernel["enable_gpu"] is True
     assert json.loads(found[f"{FOLDER}/dataset/dataset-metadata.json"])["id"] == kernel["dataset_sources"][0]
     assert len(found[f"{FOLDER}/kernel.py"]) < 1_000_000 and b"@" not in found[f"{FOLDER}/kernel.py"]
 
@@ -114,3 +117,78 @@ def test_modules_of_ones_own_are_packed(own: Training) -> None:
 
 def test_all_packages_that_are_shipped_are_pure() -> None:
     assert [wheel(name)[0].partition("-")[0] for name in TRAINING_SHIPPED] == list(TRAINING_SHIPPED)
+
+
+def test_each_training_has_a_name_of_its_own(own: Training) -> None:
+    kernels = [("gate", (1, 2)), ("gate-1", (2,)), ("gate-f1", (2,)), ("gate-f1", (1, 2)), ("gate", (12,))]
+    names = [Training(own.paths, model, folds, "me").names[0] for model, folds in kernels]
+    assert names[:2] == ["me/steel-tiny-train-gate-f1-2", "me/steel-tiny-train-gate-1-f2"]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.usefixtures("own")
+def test_two_solutions_that_are_one_for_kaggle() -> None:
+    """Neither a training nor a finished solution takes the kernel of another; its own, it replaces."""
+    bundle(there.training("--name", "ti-ny"))
+    bundle(there.training("--name", "ti-ny"))
+    with pytest.raises(UserError) as refused:
+        bundle(there.training("--name", "ti_ny"))
+    assert str(refused.value) == (
+        "kernels/ti_ny-train-gate-f0-1: Kaggle would call its kernel me/steel-ti-ny-train-gate-f0-1, as that of "
+        "kernels/ti-ny-train-gate-f0-1; allowed: another name, or that folder moved away"
+    )
+    assert not Path("kernels/ti_ny-train-gate-f0-1").exists()
+    metadata = {
+        "kernel-metadata.json": parts.as_json(parts.kernel_metadata("me/steel-ti-ny", "me/steel-ti-ny-weights"))
+    }
+    parts.write(Path("kernels/ti_ny"), metadata)
+    with pytest.raises(UserError, match=r"^kernels/Ti-ny: Kaggle would call its kernel me/steel-ti-ny, as that of "):
+        parts.write(Path("kernels/Ti-ny"), metadata)
+
+
+@pytest.fixture
+def no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with the solution's YAML, and a home, without a token of Kaggle."""
+    for name in ("KAGGLE_CONFIG_DIR", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    tiny.write_config(tmp_path)
+
+
+@pytest.mark.usefixtures("no_token")
+@pytest.mark.parametrize("line", [("train", tiny.CONFIG, "--model", "gate"), ("bundle", tiny.CONFIG)])
+def test_without_a_user_name_it_says_what_to_do_before_all_else(
+    line: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even where nothing is prepared yet."""
+    assert tiny.fault(capsys, "kernel", *line) == (
+        "no Kaggle user name is known: give --owner NAME, set KAGGLE_USERNAME, or let your token tell it (Kaggle "
+        "login: no token is set: make one at https://www.kaggle.com/settings/api, save it in ~/.kaggle/access_token "
+        "and run `chmod 600 ~/.kaggle/access_token`)"
+    )
+
+
+@pytest.mark.usefixtures("no_token")
+def test_the_owner_is_the_one_of_the_bundle_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Kaggle is asked whose the token is, but after all that says so here."""
+    asked: list[str] = []
+    monkeypatch.setattr(client, "open_api", lambda: asked.append("Kaggle"))
+    monkeypatch.setattr(client, "user_of", lambda _api: "dora")
+    folder = Path("kernels/tiny")
+    assert kernel_bundle.owner_name(None, folder) == "dora" and asked == ["Kaggle"]
+    parts.write(folder, {"kernel-metadata.json": parts.as_json(parts.kernel_metadata("anna/steel-tiny", "anna/data"))})
+    assert kernel_bundle.owner_name(None, folder) == "anna" and asked == ["Kaggle"]
+    tiny.write(Path("kaggle.json"), '{"username": "bert", "key": "secret"}')
+    assert kernel_bundle.owner_name(None, folder) == "bert"
+    monkeypatch.setenv("KAGGLE_USERNAME", "carl")
+    assert kernel_bundle.owner_name(None, folder) == "carl"
+    assert kernel_bundle.owner_name("emil", folder) == "emil"
+
+
+def test_the_help_tells_of_folds_and_force(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["kernel", "train", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--folds 0,1 trains on these folds alone" in told and "--force sends it anew" in told

@@ -140,16 +140,19 @@ def test_a_training_stopped_there_goes_on_here(own: Training) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize(("deadline_s", "n_done"), [(29.0, 2), (39.0, 3), (40.0, 4), (0.0, 1)])
+@pytest.mark.parametrize(
+    ("end_s", "before_s", "n_done"), [(29, 0, 2), (39, 0, 3), (40, 0, 4), (0, 0, 1), (39, 29, 2), (39, 30, 1)]
+)
 def test_no_epoch_begins_that_would_end_late(
-    deadline_s: float, n_done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    end_s: float, before_s: float, n_done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of four epochs, each 10 s by the clock: n of them end at 10 n, and the next one would 10 s later."""
+    """Of four epochs, each 10 s by the clock, and 15 s the last: n of them end at 10 n, and the next is taken to last
+    10 s, or as long as those of a training before."""
     now_s = 0.0
 
-    def epoch(_self: Trainer, *_args: object) -> Report:
+    def epoch(_self: Trainer, number: int, *_args: object) -> Report:
         nonlocal now_s
-        now_s += 10
+        now_s += 10 if number < 3 else 15
         return Report(0.0, 0.0, 1)
 
     toy.fresh(tmp_path)
@@ -157,14 +160,38 @@ def test_no_epoch_begins_that_would_end_late(
     monkeypatch.setattr(Trainer, "epoch", epoch)
     monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: now_s))
     paths = Paths(toy.solution(toy.MODELS))
+    deadline = train.Deadline(end_s, before_s)
     if n_done == 4:
-        train.make(paths, "gate", toy.FOLD, deadline_s)
+        train.make(paths, "gate", toy.FOLD, deadline)
     else:
         with pytest.raises(
             train.OutOfTime, match=f"^train gate fold 1: stopped after epoch {n_done} of 4, for want of"
         ):
-            train.make(paths, "gate", toy.FOLD, deadline_s)
+            train.make(paths, "gate", toy.FOLD, deadline)
     assert len(toy.log(paths.fold("gate", toy.FOLD))) == n_done
+    assert deadline.longest_s == max(before_s, 15 if n_done == 4 else 10)
+
+
+@pytest.mark.parametrize(("end_s", "begun"), [(29, [0]), (30, [0, 1]), (49, [0, 1]), (50, [0, 1, 2]), (0, [0])])
+def test_no_fold_begins_whose_first_epoch_would_end_late(
+    end_s: float, begun: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three folds of two epochs, 10 s each: as it is known of the folds before; the first is always begun."""
+    now_s = 0.0
+
+    def make(_paths: Paths, _name: str, _fold: int, deadline: train.Deadline) -> dict[Path, str]:
+        nonlocal now_s
+        now_s += 20
+        deadline.note(10)
+        return {}
+
+    toy.fresh(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "make", make)
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: now_s))
+    job = train_kernel.Job("gate", [0, 1, 2], 0.0, {})
+    found = train_kernel.train_folds(Paths(toy.solution(toy.MODELS)), job, train.Deadline(end_s))
+    assert list(found) == [(fold, "done") for fold in begun]
 
 
 def refusal(training: Training) -> str:
@@ -191,13 +218,35 @@ def test_a_fold_that_fails_does_not_take_the_others_with_it(
 ) -> None:
     true = train.make
 
-    def make(paths: Paths, name: str, fold: int, deadline_s: float) -> dict[Path, str]:
+    def make(paths: Paths, name: str, fold: int, deadline: train.Deadline) -> dict[Path, str]:
         if fold == 0:
             raise RuntimeError("CUDA out of memory\nand much more")
-        return true(paths, name, fold, deadline_s)
+        return true(paths, name, fold, deadline)
 
     monkeypatch.setattr(train, "make", make)
     assert run(own) == {"0": "failed: RuntimeError: CUDA out of memory and 1 more", "1": "done"}
     assert "Traceback" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="kernel: no fold of gate could be trained; the reasons stand above"):
         run(own, (0,))
+
+
+def test_stopped_from_outside_it_has_told_of_the_folds_before(own: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        """Nothing in the package catches it."""
+
+    true = train.make
+
+    def make(paths: Paths, name: str, fold: int, deadline: train.Deadline) -> dict[Path, str]:
+        if fold == 1:
+            tiny.write(paths.fold(name, fold) / "last.pt", "half a checkpoi")
+            raise Killed
+        return true(paths, name, fold, deadline)
+
+    monkeypatch.setattr(train, "make", make)
+    with pytest.raises(Killed):
+        run(own)
+    told = files.read_json(WORKING / "result.json")
+    assert told["ended"] == {"0": "done"} and {name.split("/")[3] for name in told["files"]} == {"fold0"}
+    train_result.adopt(own.paths, "gate", WORKING, ended_well=False)
+    assert [state(own, k) for k in (0, 1)] == ["done", "missing"]
+    assert there.weights("runs", 0) == there.weights("trained_here", 0)

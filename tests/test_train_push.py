@@ -15,8 +15,8 @@ from kaggle_server import TOKEN, USER, Fault
 from steel.__main__ import main
 from steel.kaggle import remote, train_bundle, train_kernel, train_there, train_trial
 
-BUNDLE = Path("kernels/tiny-train-gate-0-1")
-NAME = "steel-tiny-train-gate-0-1"
+BUNDLE = Path("kernels/tiny-train-gate-f0-1")
+NAME = "steel-tiny-train-gate-f0-1"
 COMMAND = ["kernel", "train", tiny.CONFIG, "--model", "gate", "--folds", "0,1"]
 
 
@@ -81,9 +81,14 @@ def test_killed_before_the_push_is_noted_it_is_not_pushed_again(
 
 
 def test_what_has_failed_is_pushed_again(server: PushServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """And of the next, which is stopped, all that it had finished is taken over."""
     left = run_of(Path("first"), limit_s=1e6)
-    server.runs += [replace(left, states=("ERROR",)), left]
-    assert "failed" in tiny.fault(capsys, *COMMAND, "--yes")
-    main([*COMMAND, "--yes"])
+    server.runs += [Run(states=("ERROR",)), replace(left, states=("RUNNING", "CANCEL_ACKNOWLEDGED"))]
+    assert tiny.fault(capsys, *COMMAND, "--yes") == f"kernel {USER}/{NAME}/1 failed: it left no log"
+    assert not Path("runs/tiny/gate/fold0/weights.safetensors").exists()
+    assert tiny.fault(capsys, *COMMAND, "--yes") == f"kernel {USER}/{NAME}/2 was cancelled: it left no log"
     assert len(server.kernels[f"{USER}/{NAME}"]) == 2
-    assert there.weights("runs", 1) == there.weights("trained_here", 1)
+    for k in (0, 1):
+        assert there.weights("runs", k) == there.weights("trained_here", k)
+    main([*COMMAND, "--yes"])
+    assert capsys.readouterr().out.endswith("gate stands on the folds 0, 1; nothing is to be trained there\n")

@@ -16,11 +16,11 @@ from steel import specs, stage
 from steel.__main__ import main
 from steel.config import ModelConfig, Phase
 from steel.errors import UserError
-from steel.kaggle import dryrun, remote, train_result, train_trial
+from steel.kaggle import dryrun, remote, train_result, train_there, train_trial
 from steel.kaggle.remote import KernelFailed
 from steel.kaggle.train_bundle import Training
 
-FOLDER = Path("kernels/tiny-train-gate-0-1")
+FOLDER = Path("kernels/tiny-train-gate-f0-1")
 ALL = ["dry run", "dataset", "kernel", "wait", "fetch"]
 
 
@@ -60,10 +60,10 @@ def test_the_dry_run_gives_the_weights_of_a_training_here(own: Training, capsys:
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert "kernel train: dry run of fold 0 on 16 strips, 4 crops of each phase\n" in out
-    assert "| train gate fold 0: missing\n" in out and "| kernel: gate fold 0 done\n" in out
+    assert "| train gate fold 0: new\n" in out and "| kernel: gate fold 0 done\n" in out
     assert "kernel train: the dry run has passed; the weights of a training here, byte by byte, in " in out
-    assert lines[-4].startswith("kernel train: would send the dataset me/steel-tiny-train-gate-0-1-data (8 files, ")
-    assert lines[-3].endswith("run the kernel me/steel-tiny-train-gate-0-1, on a GPU T4 without internet")
+    assert lines[-4].startswith("kernel train: would send the dataset me/steel-tiny-train-gate-f0-1-data (8 files, ")
+    assert lines[-3].endswith("run the kernel me/steel-tiny-train-gate-f0-1, on a GPU T4 without internet")
     assert lines[-2] == "kernel train: it trains gate on the folds 0, 1"
     assert lines[-1].endswith("nothing has left this machine; with --yes it is sent")
     record = json.loads((FOLDER / "dry_run.json").read_text())
@@ -177,7 +177,7 @@ def test_killed_it_goes_on_where_it_was(kill: str, own: Training, kaggle: there.
 
 def test_a_version_under_way(own: Training, kaggle: there.Kaggle, capsys: pytest.CaptureFixture[str]) -> None:
     """It is told without --yes, not given up for a fault of the network, and not taken for another configuration's."""
-    kernel = "me/steel-tiny-train-gate-0-1/1"
+    kernel = "me/steel-tiny-train-gate-f0-1/1"
     kaggle.fault = UserError(f"kernel {kernel}: cannot reach Kaggle: check the network")
     assert tiny.fault(capsys, *command("--yes")) == str(kaggle.fault)
     main(command("--force"))
@@ -197,8 +197,56 @@ def test_sent_anew(how: str, own: Training, kaggle: there.Kaggle, capsys: pytest
     assert tiny.fault(capsys, *command("--yes")) == str(kaggle.fault)
     kaggle.fault = None
     main(command("--yes", *([how] if how == "--force" else [])))
-    assert kaggle.asked == ["dry run", "dataset", "kernel", "wait", "dataset", "kernel", "wait", "fetch"]
+    looked = ["fetch"] if how == "failed" else []
+    assert kaggle.asked == ["dry run", "dataset", "kernel", "wait", *looked, "dataset", "kernel", "wait", "fetch"]
     assert kaggle.version == 2 and states(own) == ["done", "done"]
+
+
+def test_what_a_failed_kernel_had_finished_is_taken_over(
+    own: Training, kaggle: there.Kaggle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And told, before the failure; but nothing of a fold of which a file is torn."""
+    torn = FOLDER / "output/runs/tiny/gate/fold1/weights.safetensors"
+
+    def fetch(api: str, kernel: str, folder: Path) -> list[Path]:
+        found = kaggle.fetch_output(api, kernel, folder)
+        torn.write_bytes(torn.read_bytes()[:-1])
+        return found
+
+    monkeypatch.setattr(remote, "fetch_output", fetch)
+    kaggle.fault, kaggle.ended = KernelFailed("kernel me/x was cancelled: it left no log"), {"0": "done", "1": "done"}
+    with pytest.raises(SystemExit) as leaving:
+        main(command("--yes"))
+    told = capsys.readouterr()
+    assert leaving.value.code == 2 and told.err == f"steel: {kaggle.fault}\n"
+    line = "kernel train: the kernel did not end well; the folds that it had ended before:\n"
+    line += f"train gate fold 1: {torn} did not come whole from the kernel; nothing is taken over of this fold\n"
+    assert told.out.endswith(f"{line}train gate fold 0: done\ntrain gate fold 1: missing\n")
+    assert kaggle.asked == ALL and states(own) == ["done", "missing"]
+    assert there.weights("runs", 0) == there.weights("trained_here", 0)
+    kaggle.fault = UserError("no network")
+    assert tiny.fault(capsys, *command("--yes")) == "no network"
+    assert kaggle.version == 2 and json.loads((FOLDER / "dataset/job.json").read_text())["folds"] == [1]
+
+
+def test_a_fold_is_not_sent_twice(own: Training, kaggle: there.Kaggle, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under two lists of folds."""
+    kaggle.fault = UserError("no network")
+    tiny.fault(capsys, *command("--yes"))
+    sent = len(kaggle.asked)
+    told = (
+        "kernel train: me/steel-tiny-train-gate-f0-1/1 is under way with the folds 1; allowed: `steel kernel train "
+        "CONFIG --model gate --folds 0,1 --yes`, which waits for it, or --force to send them a second time"
+    )
+    for args in (["--yes"], []):
+        assert tiny.fault(capsys, *command("--folds", "1,2", *args)) == told
+    assert len(kaggle.asked) == sent
+    main(command("--folds", "1,2", "--force"))
+    assert "it trains gate on the folds 1, 2\n" in capsys.readouterr().out
+    other = Path("kernels/tiny-train-gate-f2-f0-1")  # of a model gate-f2
+    shutil.copytree(FOLDER, other)
+    (other / "under_way.json").write_text('{"kernel": "me/x/1", "keys": {"2": ""}}')
+    train_there._refuse_sent(own, [2])  # says nothing
 
 
 def test_a_fold_that_failed_is_told_and_the_other_taken_over(
@@ -222,10 +270,13 @@ def test_a_fold_that_failed_is_told_and_the_other_taken_over(
             ["--split.n_folds", "2"],
             "kernel train needs 'folds', which is stale (config changed: n_folds: 3 -> 2): run ",
         ),
-        (["--yes", *there.SYNTH], "data.synth: the strips of tiny are made up, and Kaggle has others; allowed: null"),
+        (
+            ["--yes", *there.SYNTH],
+            "tiny: its strips are made up (data.synth), and Kaggle has others; allowed: a solution on ",
+        ),
         (
             ["--name", "x" * 40],
-            f"name: '{'x' * 40}-train-gate-0-1' is too long for Kaggle; allowed: at most 39 characters",
+            f"name: '{'x' * 40}-train-gate-f0-1' is too long for Kaggle; allowed: at most 39 characters",
         ),
     ],
 )
@@ -241,5 +292,6 @@ def test_while_it_is_trained_here_it_is_not_sent(
 ) -> None:
     with stage._locked(specs.of_training(own.paths, "gate", 1)):
         message = tiny.fault(capsys, *command("--yes"))
-    assert message == f"kernel train: gate is running (process {os.getpid()}) here; allowed: one place at a time"
+    assert message.startswith(f"kernel train: gate is running (process {os.getpid()}, since ")
+    assert message.endswith(") here; allowed: one place at a time")
     assert kaggle.asked == []

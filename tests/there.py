@@ -14,6 +14,7 @@ from steel.competition import SLUG
 from steel.data import prepare
 from steel.kaggle import client, image, remote, train_bundle, train_kernel, train_trial
 from steel.kaggle.dryrun import Usage
+from steel.kaggle.remote import KernelFailed
 from steel.kaggle.train_bundle import Training
 from steel.paths import Paths
 from steel.stage import recorded
@@ -57,7 +58,8 @@ def set_limit(dataset: Path, limit_s: float) -> None:
 class Kaggle:
     """Takes what is sent, and runs a kernel when it is waited for; `asked` are the calls in order.
 
-    A kernel that ran before on the same dataset leaves the same again. `ended`: how it says that its folds ended.
+    A kernel that ran before on the same dataset leaves the same again. `ended`: how it says that its folds ended; one
+    that fails leaves nothing without.
     """
 
     ran: ClassVar[dict[tuple[str, ...], Path]] = {}
@@ -92,9 +94,9 @@ class Kaggle:
         return self.version
 
     def wait_kernel(self, api: Any, kernel: str) -> None:
-        assert api == "api" and kernel == f"me/steel-tiny-train-gate-0-1/{self.version}"
+        assert api == "api" and kernel == f"me/steel-tiny-train-gate-f0-1/{self.version}"
         self.asked.append("wait")
-        if self.fault:
+        if self.fault and not (self.ended and isinstance(self.fault, KernelFailed)):
             raise self.fault
         working, dataset = self.folder / f"version{self.version}/working", self.folder / f"dataset{self.version}"
         set_limit(dataset, self.limit_s)
@@ -104,14 +106,18 @@ class Kaggle:
             self.ran[key] = working
         elif not working.exists():
             shutil.copytree(self.ran[key], working)
+        if self.fault:
+            raise self.fault
 
     def fetch_output(self, api: Any, kernel: str, folder: Path) -> list[Path]:
         assert api == "api" and kernel.endswith(f"/{self.version}")
         self.asked.append("fetch")
-        shutil.copytree(self.folder / f"version{self.version}/working", folder)
-        (folder / "steel-tiny-train-gate-0-1.log").write_text("all of it\n")
-        result = files.read_json(folder / "result.json")
-        files.write_json(folder / "result.json", {**result, "ended": self.ended or result["ended"]})
+        folder.mkdir(parents=True)
+        if (working := self.folder / f"version{self.version}/working").exists():
+            shutil.copytree(working, folder, dirs_exist_ok=True)
+            result = files.read_json(folder / "result.json")
+            files.write_json(folder / "result.json", {**result, "ended": self.ended or result["ended"]})
+        tiny.write(folder / "steel-tiny-train-gate-f0-1.log", "all of it")
         return list(folder.rglob("*"))
 
     def try_out(self, training: Training, fold: int) -> None:

@@ -254,7 +254,11 @@ def _kernel_parsers() -> tuple[_Parser, dict[str, _Parser]]:
     for name in ("push", "submit", "train"):
         each[name].add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
     each["submit"].add_argument("--message", metavar="TEXT", help="description on Kaggle [solution, version, CV]")
-    each["train"].add_argument("--model", metavar="NAME", required=True, help="the model, on all folds or --folds 0,1")
+    each["train"].add_argument("--model", metavar="NAME", required=True, help="the model to train")
+    each["train"].epilog = (
+        "As for a stage: --folds 0,1 trains on these folds alone, in one kernel [all]; --force sends it anew, though "
+        "an earlier version, or another kernel of the same folds, may still run."
+    )
     return parser, each
 
 

@@ -134,13 +134,17 @@ def recorded(folder: Path, *names: str) -> str:
 
 
 @cache
+SOURCES = (".py", ".html", ".css", ".js")  # templates of pages, too
+
+
 def source_digest(rooms: tuple[str, ...]) -> str:
     """Digest of the source of some rooms or modules of this package."""
     root = Path(__file__).parent
     hasher = hashlib.sha256()
     for room in sorted(rooms):
         path = root / room
-        for source in sorted(path.rglob("*.py")) if path.is_dir() else [root / f"{room}.py"]:
+        found = [source for source in path.rglob("*") if source.suffix in SOURCES]
+        for source in sorted(found) if path.is_dir() else [root / f"{room}.py"]:
             hasher.update(f"{source.relative_to(root)}\n".encode() + source.read_bytes())
     return hasher.hexdigest()[:16]
 

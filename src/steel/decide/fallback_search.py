@@ -15,7 +15,6 @@ from steel.decide.held_out import build_tables
 from steel.decide.rules import Rules
 from steel.decide.search import apply_rotated, lofo, search
 from steel.decide.table import Table
-from steel.infer.predict import make_oof
 from steel.metrics import score
 from steel.paths import Paths
 from steel.progress import say
@@ -35,6 +34,8 @@ def fewer_views(paths: Paths) -> list[Paths]:
 
 def ensure(paths: Paths, folds: Sequence[int], force: bool = False) -> None:
     """Predict the held-out strips with fewer views, and search the fallbacks, unless they stand."""
+    from steel.infer.predict import make_oof  # which loads the nets' libraries
+
     stands = not force and stage.look(spec(paths, folds)).usable
     for fewer in [] if stands else fewer_views(paths):
         for name in paths.solution.models:

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,25 @@ class OutOfTime(Exception):
     """A training stopped before its deadline; its checkpoint stands, and it goes on from there."""
 
 
+@dataclass
+class Deadline:
+    """When trainings must have ended, s of `time.monotonic`; each of them notes here how long its epochs last.
+
+    What one training has shown counts for the next, whose first epoch would else begin unjudged.
+    """
+
+    end_s: float = math.inf
+    longest_s: float = 0.0
+
+    def note(self, epoch_s: float) -> None:
+        """Take in how long an epoch has lasted, with all that follows it."""
+        self.longest_s = max(self.longest_s, epoch_s)
+
+    def allows_epoch(self) -> bool:
+        """Whether another epoch, as long as the longest yet, would end in time."""
+        return time.monotonic() + self.longest_s <= self.end_s
+
+
 def check(paths: Paths, name: str) -> None:
     """Refuse a model whose names or options do not exist, before other models are trained for hours."""
     model = paths.solution.models[name]
@@ -45,11 +65,10 @@ def check(paths: Paths, name: str) -> None:
         raise UserError(f"models.{name}: {error}") from None
 
 
-def make(paths: Paths, name: str, fold: int, deadline_s: float = math.inf) -> dict[Path, str]:
+def make(paths: Paths, name: str, fold: int, deadline: Deadline | None = None) -> dict[Path, str]:
     """Train, or go on training; give the digest of the weights.
 
-    Raises OutOfTime after the checkpoint of an epoch if another one, as long as the longest yet, would end after
-    `deadline_s` of `time.monotonic`. One epoch is always trained.
+    Raises OutOfTime after the checkpoint of an epoch if the deadline allows no other. One epoch is always trained.
     """
     job = specs.of_training(paths, name, fold)
     model, machine = paths.solution.models[name], for_training(paths.solution)
@@ -73,7 +92,7 @@ def make(paths: Paths, name: str, fold: int, deadline_s: float = math.inf) -> di
     if done:
         say(f"{job.name}: continues after epoch {done} of {n_epochs}{_changed(trainer.origin, job)}")
     trainer.origin = _origin(job)
-    longest_s = 0.0
+    deadline = deadline or Deadline()
     with _events(job.folder / "events", done) as events:
         for epoch in track(range(done, n_epochs), job.name, "epochs", n_epochs, done):
             begun = time.monotonic()
@@ -83,9 +102,9 @@ def make(paths: Paths, name: str, fold: int, deadline_s: float = math.inf) -> di
             _write_events(events, log[-1])
             if epoch + 1 < n_epochs:
                 trainer.save(job.folder / "last.pt", job.key, epoch + 1, log)
-                longest_s = max(longest_s, time.monotonic() - begun)
-                if time.monotonic() + longest_s > deadline_s:
-                    raise OutOfTime(f"{job.name}: stopped after epoch {epoch + 1} of {n_epochs}, for want of time")
+            deadline.note(time.monotonic() - begun)
+            if epoch + 1 < n_epochs and not deadline.allows_epoch():
+                raise OutOfTime(f"{job.name}: stopped after epoch {epoch + 1} of {n_epochs}, for want of time")
     save_weights(job.folder / "weights.safetensors", trainer.average.values)
     files.write_json(job.folder / "config.json", job.config)
     files.write_json(job.folder / "env.json", job.env)

@@ -44,8 +44,8 @@ KERNEL = "steel.kaggle.kernel"  # what runs in it
 
 def run(paths: Paths, folds: Sequence[int], owner: str | None, force: bool = False) -> None:
     """Write kernels/SOLUTION/ from the finished solution, unless it stands."""
+    user = owner_name(owner, paths.kernel)
     need_finished(paths, folds)
-    user = owner_name(owner)
     fallback_search.ensure(paths, folds, force)
     stage.ensure(spec(paths, folds, user), lambda: make(paths, folds, user), force)
     tested = "its dry run has passed" if passed(paths) else "not to be pushed before `steel kernel test CONFIG` passes"
@@ -70,7 +70,8 @@ def need(paths: Paths, folds: Sequence[int], reader: str) -> None:
     owner = files.read_json(metadata)["id"].partition("/")[0] if metadata.exists() else ""
     state = stage.look(spec(paths, folds, owner))
     if not state.usable:
-        raise UserError(f"{reader} needs {paths.kernel}, which is {state}: run `steel kernel bundle CONFIG` first")
+        remedy = "wait for it" if state.kind == "running" else "run `steel kernel bundle CONFIG` first"
+        raise UserError(f"{reader} needs {paths.kernel}, which is {state}: {remedy}")
     known = {Path(name) for name in files.read_json(paths.kernel / RECORD)["outputs"]}
     for path in sorted((paths.kernel / "dataset").rglob("*")):
         if path.is_file() and path not in known:
@@ -137,19 +138,25 @@ def slugs(solution: Solution) -> tuple[str, str]:
     return parts.slugs(solution.name, "weights")
 
 
-def owner_name(given: str | None) -> str:
-    """The Kaggle user: as given, or as the environment or the token's file says, or else as Kaggle knows the token."""
-    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR", Path.home() / ".kaggle"))
-    token = folder / "kaggle.json"
+def owner_name(given: str | None, folder: Path) -> str:
+    """The Kaggle user of the bundle in a folder.
+
+    As given, or as the environment or the token's file says, or as the bundle has it that stands there, or else as
+    Kaggle knows the token.
+    """
+    token = Path(os.environ.get("KAGGLE_CONFIG_DIR", Path.home() / ".kaggle")) / "kaggle.json"
+    metadata = folder / "kernel-metadata.json"
     name = given or os.environ.get("KAGGLE_USERNAME")
     if not name and token.is_file():
         name = files.read_json(token).get("username")
+    if not name and metadata.exists():
+        name = files.read_json(metadata)["id"].partition("/")[0]
     if not name:
         try:
             name = client.user_of(client.open_api())  # of the tokens of today no file tells whose they are
         except UserError as fault:
-            advice = "give --owner NAME or set KAGGLE_USERNAME"
-            raise UserError(f"no Kaggle user name, for {token} has none; {advice} ({fault})") from None
+            advice = "give --owner NAME, set KAGGLE_USERNAME, or let your token tell it"
+            raise UserError(f"no Kaggle user name is known: {advice} ({fault})") from None
     if not re.fullmatch(r"[A-Za-z0-9-]+", name):
         raise UserError(f"--owner: {name!r} is no Kaggle user name; allowed: letters, digits and -")
     return name
@@ -197,4 +204,12 @@ def _asks(rule: Any) -> str:
     if rule.min_area_px >= NEVER_PX:
         return "never shown"
     values = [(f.name, getattr(rule, f.name)) for f in fields(rule) if getattr(rule, f.name) != f.default]
-    return ", ".join([family_of(rule), *(f"{name} {value}" for name, value in values if name != "calibration")])
+    told = [f"{name} {_in_words(name, value)}" for name, value in values if name != "calibration"]
+    return ", ".join([family_of(rule), *told])
+
+
+def _in_words(name: str, value: Any) -> str:
+    """A number of a rule: levels of uint8 as probabilities."""
+    if name in ("threshold", "trigger"):
+        return f"{value / 255:.3f}" if value else "each strip's own"
+    return f"{value:.3f}" if name == "min_gate" else f"{value:g}"

@@ -18,6 +18,7 @@ from steel.kaggle.pack import zipped
 LINE_CHARS = 116  # of the packed code
 SLUG_CHARS = 50  # at most, in the address of a dataset
 TEMPLATE_RUNS = "steel.kaggle.kernel"
+KERNEL = "kernel-metadata.json"
 
 
 def slugs(name: str, what: str) -> tuple[str, str]:
@@ -72,11 +73,23 @@ def as_json(value: Any) -> bytes:
 
 def write(folder: Path, content: Mapping[str, bytes | Path]) -> dict[Path, str]:
     """Write what differs from what is there, delete what is no part of its `dataset/`; digests of all files."""
+    if isinstance(metadata := content.get(KERNEL), bytes):
+        _refuse_twin(folder, json.loads(metadata)["id"])
     outputs = {folder / name: _put(folder / name, value) for name, value in content.items()}
     for path in list((folder / "dataset").rglob("*")):
         if path.is_file() and path not in outputs:
             path.unlink()
     return outputs
+
+
+def _refuse_twin(folder: Path, kernel: str) -> None:
+    """A UserError if the bundle of another folder has a kernel of this name: a_b and a-b are one for Kaggle."""
+    for path in sorted(folder.parent.glob(f"*/{KERNEL}")):
+        if path.parent != folder and files.read_json(path)["id"] == kernel:
+            raise UserError(
+                f"{folder}: Kaggle would call its kernel {kernel}, as that of {path.parent}; "
+                "allowed: another name, or that folder moved away"
+            )
 
 
 def _put(path: Path, value: bytes | Path) -> str:

@@ -47,8 +47,13 @@ class Training:
 
     @property
     def title(self) -> str:
-        """SOLUTION-train-MODEL-FOLDS."""
-        return "-".join([self.paths.solution.name, "train", self.model, *map(str, self.folds)])
+        """SOLUTION-train-MODEL-fFOLDS, such as baseline-train-unet-f0-1."""
+        return self.stem + "-".join(map(str, self.folds))
+
+    @property
+    def stem(self) -> str:
+        """What the titles of its model's kernels begin with; the f tells folds 1, 2 from fold 2 of a model unet-1."""
+        return f"{self.paths.solution.name}-train-{self.model}-f"
 
     @property
     def folder(self) -> Path:

@@ -8,6 +8,7 @@ import contextlib
 import shutil
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it.
+    """What came of it until now: written after each fold, for what is stopped from outside comes to no end.
 
     Attributes:
         ended: how each fold that was begun ended: DONE, STOPPED, or FAILED and why.
@@ -74,7 +75,7 @@ def weights_name(weights: Path) -> str:
 
 
 def run(competition: Path, dataset: Path, working: Path) -> None:
-    """Train a model on some folds; leave `working/runs/`, and in `working/result.json` how each fold ended.
+    """Train a model on some folds; leave `working/runs/`, and in `working/result.json` how each fold has ended.
 
     It ends in time to keep what it has: the time limit of the job stops it after an epoch, with a checkpoint.
     """
@@ -83,20 +84,20 @@ def run(competition: Path, dataset: Path, working: Path) -> None:
     solution = from_json(Solution, files.read_json(dataset / SOLUTION))
     paths = Paths(replace(solution, data=replace(solution.data, raw=str(competition.absolute()))))
     scratch = working.parent / "temp"
-    continued = lay_out(paths, job, dataset.absolute(), working.absolute(), scratch)
-    try:
-        with contextlib.chdir(scratch):
+    working = working.absolute()
+    continued = lay_out(paths, job, dataset.absolute(), working, scratch)
+    ended: dict[str, str] = {}
+    with contextlib.chdir(scratch):
+        try:
             prepare_data(paths, job)
-            ended = train_folds(paths, job, start + job.limit_s)
             keys = {str(fold): specs.of_training(paths, job.model, fold).key for fold in job.folds}
-    except UserError as fault:
-        raise SystemExit(f"kernel: {fault}") from None
-    left = sorted(path for path in (working / "runs").rglob("*") if path.is_file() and path.name[0] != ".")
-    digests = {str(path.relative_to(working)): files.sha256(path) for path in left}
-    result = Result({str(fold): how for fold, how in ended.items()}, continued, keys, digests)
-    files.write_json(working / RESULT, vars(result))
-    for fold, how in ended.items():
-        say(f"kernel: {job.model} fold {fold} {how}")
+        except UserError as fault:
+            raise SystemExit(f"kernel: {fault}") from None
+        for fold, how in train_folds(paths, job, train.Deadline(start + job.limit_s)):
+            ended[str(fold)] = how
+            files.write_json(working / RESULT, vars(Result(ended, continued, keys, digests(working))))
+    for name, how in ended.items():
+        say(f"kernel: {job.model} fold {name} {how}")
     say(f"kernel: {time.monotonic() - start:.0f} s")
     if all(how.startswith(FAILED) for how in ended.values()):
         raise SystemExit(f"kernel: no fold of {job.model} could be trained; the reasons stand above")
@@ -140,23 +141,28 @@ def prepared(paths: Paths) -> dict[str, str]:
     return {name: outputs[str(paths.cache / name)] for name in specs.TRAIN_PARTS}
 
 
-def train_folds(paths: Paths, job: Job, deadline_s: float) -> dict[int, str]:
-    """Train fold after fold until the deadline by `time.monotonic`; how each that was begun ended."""
-    ended: dict[int, str] = {}
+def digests(working: Path) -> dict[str, str]:
+    """Digest of each file of the run folders, by its path."""
+    found = sorted(path for path in (working / "runs").rglob("*") if path.is_file() and path.name[0] != ".")
+    return {str(path.relative_to(working)): files.sha256(path) for path in found}
+
+
+def train_folds(paths: Paths, job: Job, deadline: train.Deadline) -> Iterator[tuple[int, str]]:
+    """Train fold after fold as long as there is time for an epoch; each that was begun, and how it ended."""
     for fold in job.folds:
-        if ended and time.monotonic() > deadline_s:
-            break
-        ended[fold] = _train(paths, job.model, fold, deadline_s)
-        if ended[fold] == STOPPED:
-            break
-    return ended
+        if fold != job.folds[0] and not deadline.allows_epoch():
+            return
+        how = _train(paths, job.model, fold, deadline)
+        yield fold, how
+        if how == STOPPED:
+            return
 
 
-def _train(paths: Paths, model: str, fold: int, deadline_s: float) -> str:
+def _train(paths: Paths, model: str, fold: int, deadline: train.Deadline) -> str:
     """Train on one fold as the stage does. Whatever fails must not take the hours of the other folds with it."""
     try:
         spec = specs.of_training(paths, model, fold)
-        stage.ensure(spec, partial(train.make, paths, model, fold, deadline_s))
+        stage.ensure(spec, partial(train.make, paths, model, fold, deadline))
     except train.OutOfTime as stop:
         say(str(stop))
         return STOPPED

@@ -2,11 +2,13 @@
 
 Nothing leaves the machine without --yes. Which version was sent, and what it trains from, is noted beside the bundle
 until its run folders are taken over, so that a killed command goes on where it was: a version that runs is waited for,
-and not sent again.
+and not sent again. Of a kernel that ended badly, what it had finished is taken over.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from steel import files, specs, stage
@@ -15,7 +17,7 @@ from steel.errors import UserError, shorten
 from steel.fit import train
 from steel.kaggle import bundle, client, remote, train_bundle, train_result, train_trial
 from steel.kaggle.train_bundle import Training
-from steel.kaggle.train_kernel import FAILED
+from steel.kaggle.train_kernel import FAILED, RESULT
 from steel.paths import Paths
 from steel.progress import say
 from steel.stage import Spec
@@ -27,17 +29,19 @@ def run(paths: Paths, model: str, folds: Sequence[int], owner: str | None, yes: 
     """Train a model on Kaggle, on those of some folds that do not stand here.
 
     Without `yes`: pack, try the kernel here, and say what would be sent. With it: send, wait, fetch, take over.
-    `force`: send anew, though an earlier version may still run.
+    `force`: send anew, though an earlier version, or another kernel of the same folds, may still run.
     """
     if model not in paths.solution.models:
         raise UserError(f"--model: the solution has no model {model!r}; allowed: {', '.join(paths.solution.models)}")
     if yes and paths.solution.data.synth is not None:
         raise UserError(
-            f"data.synth: the strips of {paths.solution.name} are made up, and Kaggle has others; allowed: null"
+            f"{paths.solution.name}: its strips are made up (data.synth), and Kaggle has others; "
+            "allowed: a solution on the competition's own, such as configs/baseline.yaml"
         )
+    training = Training(paths, model, tuple(folds), "")
+    training = replace(training, owner=bundle.owner_name(owner, training.folder))
     stage.need(prepare.spec(paths), "kernel train")
     stage.need(split.spec(paths), "kernel train")
-    training = Training(paths, model, tuple(folds), bundle.owner_name(owner))
     if force and yes:
         _forget(training)
     known = _under_way(training)
@@ -46,6 +50,8 @@ def run(paths: Paths, model: str, folds: Sequence[int], owner: str | None, yes: 
         say(f"kernel train: {model} stands on the folds {_numbers(folds)}; nothing is to be trained there")
         return
     if not known:
+        if not force:
+            _refuse_sent(training, left)
         _pack(training, left)
     if not yes:
         _tell(training, left, known)
@@ -61,6 +67,21 @@ def _left(training: Training) -> list[int]:
     if running := [str(state) for state in states.values() if state.kind == "running"]:
         raise UserError(f"kernel train: {training.model} is {running[0]} here; allowed: one place at a time")
     return [k for k, state in states.items() if not state.usable]
+
+
+def _refuse_sent(training: Training, left: Sequence[int]) -> None:
+    """A UserError if the kernel of another list of folds has one of these under way: it would be trained twice."""
+    for path in sorted(training.folder.parent.glob(f"{training.stem}*/{UNDER_WAY}")):
+        listed = path.parent.name.removeprefix(training.stem)
+        if not re.fullmatch(r"\d+(-\d+)*", listed):  # of another model, whose name begins like this one's
+            continue
+        known = files.read_json(path)
+        if sent := [k for k in left if str(k) in known["keys"]]:
+            line = f"steel kernel train CONFIG --model {training.model} --folds {listed.replace('-', ',')} --yes"
+            raise UserError(
+                f"kernel train: {known['kernel']} is under way with the folds {_numbers(sent)}; "
+                f"allowed: `{line}`, which waits for it, or --force to send them a second time"
+            )
 
 
 def _pack(training: Training, left: Sequence[int]) -> None:
@@ -109,23 +130,38 @@ def _collect(training: Training) -> None:
                 "now; allowed: the same, or --force to send it anew"
             )
     api = client.open_api()
+    failure = None
     try:
         remote.wait_kernel(api, kernel)
-    except remote.KernelFailed:
-        _forget(training)
-        raise
+    except remote.KernelFailed as fault:
+        failure = fault
     files.remove(output)
     remote.fetch_output(api, kernel, output)
-    ended = train_result.adopt(training.paths, training.model, output).ended
+    ended = _take_over(training, output, failure)
     files.remove(output / "runs")
     _forget(training)
-    for fold in ended:
-        spec = _spec(training, int(fold))
-        say(f"{spec.name}: {stage.look(spec)}")
+    if failure:
+        raise failure
     if failed := [f"fold {fold} {how}" for fold, how in ended.items() if how.startswith(FAILED)]:
         raise UserError(f"kernel train: {shorten(failed)}; its log lies in {output}")
     if left := _left(training):
         say(f"kernel train: the time was up; the folds {_numbers(left)} are not finished: run it again, it continues")
+
+
+def _take_over(training: Training, output: Path, failure: Exception | None) -> dict[str, str]:
+    """Take over what a kernel left and tell how its folds stand now; how each ended there.
+
+    A kernel that failed, or that Kaggle stopped, may have left nothing.
+    """
+    if failure and not (output / RESULT).exists():
+        return {}
+    if failure:
+        say("kernel train: the kernel did not end well; the folds that it had ended before:")
+    ended = train_result.adopt(training.paths, training.model, output, ended_well=not failure).ended
+    for fold in ended:
+        spec = _spec(training, int(fold))
+        say(f"{spec.name}: {stage.look(spec)}")
+    return ended
 
 
 def _forget(training: Training) -> None:
