@@ -9,7 +9,7 @@ from make_table import of_areas
 from steel import files
 from steel.decide.table import Table
 from steel.errors import UserError
-from steel.report import change, strips
+from steel.report import change, strip_table
 from steel.report.change import Change
 from steel.report.outcomes import Outcome
 
@@ -33,7 +33,7 @@ def outcome(overlap_px: list[int]) -> Outcome:
 
 
 def test_strips_have_a_row_per_class() -> None:
-    found = strips.of_outcome(table(), outcome([100, 50, 0, 0, 0, 0]))
+    found = strip_table.of_outcome(table(), outcome([100, 50, 0, 0, 0, 0]))
     assert list(found) == ["image_id", "fold", "class_id", "true_px", "shown_px", "overlap_px", "dice", "gate"]
     assert len(found) == 4 * N
     row = found[(found.image_id == "1.jpg") & (found.class_id == 1)].iloc[0]
@@ -44,9 +44,9 @@ def test_strips_have_a_row_per_class() -> None:
 
 def test_the_gain_is_paired(tmp_path: Path) -> None:
     """Two of six strips rise from a Dice of 2/3 to 1: one class of four, so 1/36 of the mean; none falls."""
-    before = strips.of_outcome(table(), outcome([50] * N))
-    strips.save(before, tmp_path / "before.csv")
-    now = strips.of_outcome(table(), outcome([100, 100, 50, 50, 50, 50]))
+    before = strip_table.of_outcome(table(), outcome([50] * N))
+    strip_table.save(before, tmp_path / "before.csv")
+    now = strip_table.of_outcome(table(), outcome([100, 100, 50, 50, 50, 50]))
     group = [f"{i}" for i in range(N)]
     found = change.against(tmp_path / "before.csv", "runs/x", now, group)
     assert found is not None
@@ -59,14 +59,14 @@ def test_the_gain_is_paired(tmp_path: Path) -> None:
 
 
 def test_only_strips_of_both_with_the_same_masks_count(tmp_path: Path) -> None:
-    before = strips.of_outcome(table(), outcome([50] * N))
+    before = strip_table.of_outcome(table(), outcome([50] * N))
     before.loc[(before.image_id == "2.jpg") & (before.class_id == 1), "true_px"] = 99  # other labels
     before = before[before.image_id != "5.jpg"]
-    strips.save(before, tmp_path / "before.csv")
-    now = strips.of_outcome(table(5), outcome([50] * 5))
+    strip_table.save(before, tmp_path / "before.csv")
+    now = strip_table.of_outcome(table(5), outcome([50] * 5))
     found = change.against(tmp_path / "before.csv", "x", now, list("abcde"))
     assert found is not None and found.n_strips == 4 and found.gain == 0
-    strips.save(before[:0], tmp_path / "none.csv")
+    strip_table.save(before[:0], tmp_path / "none.csv")
     assert change.against(tmp_path / "none.csv", "x", now, list("abcde")) is None
 
 
@@ -75,10 +75,10 @@ def test_the_report_of_before_is_kept_until_the_decision_is_another(tmp_path: Pa
 
     def write(decided: str, overlap_px: int) -> Change | None:
         change.keep(tmp_path, decided)
-        now = strips.of_outcome(table(), outcome([overlap_px] * N))
+        now = strip_table.of_outcome(table(), outcome([overlap_px] * N))
         found = change.since_previous(tmp_path, now, group)
         files.write_json(tmp_path / "cv.json", {"decided": decided})
-        strips.save(now, tmp_path / strips.FILE)
+        strip_table.save(now, tmp_path / strip_table.FILE)
         return found
 
     assert write("first", 50) is None
@@ -89,16 +89,16 @@ def test_the_report_of_before_is_kept_until_the_decision_is_another(tmp_path: Pa
 
 
 def test_another_run_has_to_have_a_report_on_the_same_strips(tmp_path: Path) -> None:
-    now = strips.of_outcome(table(), outcome([50] * N))
+    now = strip_table.of_outcome(table(), outcome([50] * N))
     run = tmp_path / "runs" / "x"
     with pytest.raises(
         UserError, match=r"^report.against: .*strips.csv does not exist: run `steel report` for .*/x first"
     ):
         change.since_other(run, now, ["a"] * N)
-    strips.save(now.assign(image_id="other.jpg"), run / "report" / strips.FILE)
+    strip_table.save(now.assign(image_id="other.jpg"), run / "report" / strip_table.FILE)
     with pytest.raises(UserError, match="holds out no strip of this run; allowed: runs on the same data"):
         change.since_other(run, now, ["a"] * N)
-    (run / "report" / strips.FILE).write_text("a,b\n1,2\n")
+    (run / "report" / strip_table.FILE).write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=r"is no table of strips .*: delete it, and run `steel report` again"):
         change.since_other(run, now, ["a"] * N)
 

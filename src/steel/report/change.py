@@ -14,7 +14,7 @@ from steel.competition import N_CLASSES
 from steel.decide.bootstrap import LEVEL, interval, resample
 from steel.errors import UserError
 from steel.metrics import dice
-from steel.report import strips
+from steel.report import strip_table
 from steel.stage import RECORD
 
 NUMBERS, PREVIOUS = "cv.json", "previous"
@@ -48,7 +48,7 @@ def keep(folder: Path, decided: str) -> None:
 
     `decided`: digest of what the report that is about to be written tells of; of the same, nothing is put aside.
     """
-    here = [folder / name for name in (NUMBERS, strips.FILE)]
+    here = [folder / name for name in (NUMBERS, strip_table.FILE)]
     if not all(path.exists() for path in here) or files.read_json(here[0]).get("decided") == decided:
         return
     for path in reversed(here):  # the numbers last: they say of what they tell
@@ -58,13 +58,13 @@ def keep(folder: Path, decided: str) -> None:
 
 def since_previous(folder: Path, now: pd.DataFrame, group: Sequence[str]) -> Change | None:
     """Against what `keep` has put aside; None if there is none, or no strip of now in it."""
-    path = folder / PREVIOUS / strips.FILE
+    path = folder / PREVIOUS / strip_table.FILE
     return against(path, "the previous run", now, group) if path.exists() else None
 
 
 def since_other(run: Path, now: pd.DataFrame, group: Sequence[str]) -> Change:
     """Against another run, by its folder, such as runs/demo; a UserError if it has no report, or other strips."""
-    path = run / "report" / strips.FILE
+    path = run / "report" / strip_table.FILE
     if not path.exists():
         raise UserError(f"report.against: {path} does not exist: run `steel report` for {run} first")
     if (found := against(path, str(run), now, group)) is None:
@@ -84,10 +84,10 @@ def against(path: Path, name: str, now: pd.DataFrame, group: Sequence[str]) -> C
     Args:
         path: of the table of before.
         name: what to call it.
-        now: as `strips.of_outcome` gives it.
+        now: as `strip_table.of_outcome` gives it.
         group: duplicate group of each strip of now, in its order.
     """
-    before = strips.load(path)
+    before = strip_table.load(path)
     group_of = dict(zip(now.image_id[::N_CLASSES], group, strict=True))
     both = now.merge(before, on=["image_id", "class_id", "true_px"], suffixes=("", "_before"))
     both = both[both.groupby("image_id").image_id.transform("size") == N_CLASSES]
