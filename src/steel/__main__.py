@@ -136,8 +136,30 @@ def _score(args: list[str]) -> None:
 
 
 def _show(args: list[str]) -> None:
-    parser = _Parser("steel show", description="Draw something of a solution to look at.", allow_abbrev=False)
-    parser.add_argument("what", choices=["augment"], help="augment: what a recipe makes of some training strips")
+    if args[:1] == ["augment"]:
+        _show_augment(args[1:])
+        return
+    about = (
+        "Draw one training or test strip with truth, prediction, probabilities and numbers. Of the other form, which "
+        "draws what an augmentation makes of some strips, `steel show augment --help` tells."
+    )
+    parser = _Parser("steel show", description=about, allow_abbrev=False)
+    parser.add_argument("image_id", metavar="IMAGE_ID", help="name of the strip, such as 0002cc93b.jpg")
+    parser.add_argument("--config", metavar="CONFIG", required=True, help="YAML of a finished solution")
+    parser.add_argument("--out", type=Path, metavar="FILE.png", help="[IMAGE_ID.png, in this folder]")
+    found, overrides = parser.parse_known_args(args)
+    from steel.cli import parse
+    from steel.paths import Paths
+
+    solution, _ = parse("status", "", [found.config, *overrides])
+    from steel.report import show
+
+    show.strip(Paths(solution), found.image_id, found.out or Path(f"{Path(found.image_id).stem}.png"))
+
+
+def _show_augment(args: list[str]) -> None:
+    about = "Draw what an augmentation recipe makes of some training strips."
+    parser = _Parser("steel show augment", description=about, allow_abbrev=False)
     parser.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
     parser.add_argument("--recipe", help="name of a recipe [that of the solution's first model]")
     parser.add_argument("--versions", type=int, default=4, metavar="N", help="versions of each crop, >= 1 [4]")
@@ -273,7 +295,7 @@ def overview() -> str:
     lines = [ABOUT, "", "usage: steel STAGE CONFIG [--key value ...]      CONFIG: a YAML such as configs/demo.yaml", ""]
     lines += [f"  {name:<11}{(stage.__doc__ or '').strip()}" for name, stage in STAGES.items()]
     lines += ["  score      Score a submission file against a label file (no CONFIG)."]
-    lines += ["  show       Draw something to look at: `steel show augment CONFIG`."]
+    lines += ["  show       Draw a strip, or an augmentation: `steel show IMAGE_ID --config CONFIG`."]
     lines += ["  compare    Say which of two finished runs is better: `steel compare A B`."]
     lines += ["  submission Check a submission file, or compare two: `steel submission check FILE`."]
     lines += ["  kernel     Predict or train on Kaggle: `steel kernel bundle|test|push|submit|train CONFIG`.", ""]

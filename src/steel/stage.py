@@ -20,6 +20,7 @@ from steel.progress import say
 RECORD, LOCK, BEGUN = "stage.json", ".lock", ".begun"
 SMALL_BYTES, SHA256_LENGTH = 4 << 20, 64
 LOCK_TRIES, LOCK_WAIT_S = 20, 0.02  # longer than a `look` of another process holds the lock
+SOURCES = (".py", ".html", ".css", ".js")  # that a stage's output depends on: pages have templates
 Kind = Literal["done", "kept", "stale", "interrupted", "running", "missing"]
 
 
@@ -134,9 +135,6 @@ def recorded(folder: Path, *names: str) -> str:
 
 
 @cache
-SOURCES = (".py", ".html", ".css", ".js")  # templates of pages, too
-
-
 def source_digest(rooms: tuple[str, ...]) -> str:
     """Digest of the source of some rooms or modules of this package."""
     root = Path(__file__).parent

@@ -12,19 +12,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from steel import files
-from steel.competition import CLASSES, N_CLASSES, N_PIXELS
-from steel.data.cache import Strips, open_strips
+from steel.competition import CLASSES, N_PIXELS
+from steel.data.cache import open_strips
 from steel.decide import run
 from steel.decide.decision import Decision
-from steel.decide.held_out import outputs_of
-from steel.decide.rules import apply_to_map
 from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
-from steel.infer.store import open_store
 from steel.metrics import dice
 from steel.paths import Paths
 from steel.report.outcomes import Outcome
 from steel.report.overlay import COLOURS, compare
+from steel.report.strips import held_out, stores_of, true_masks
 
 mpl.use("Agg")
 N_SHOWN = 6  # strips in a gallery
@@ -107,6 +105,7 @@ def gallery(paths: Paths, table: Table, decision: Decision, rows: Sequence[int],
     `rows` are rows of the table, `values` (n, 4) the Dice of each true mask, NaN where there is none.
     """
     strips = open_strips(paths.cache, "train")
+    assert strips.masks is not None
     row_of = {image_id: row for row, image_id in enumerate(strips.image_ids)}
     parts = [caption("truth above, prediction below", legend=True)]
     what = "fold" if len(decision.folds) > 1 else "part"
@@ -117,25 +116,10 @@ def gallery(paths: Paths, table: Table, decision: Decision, rows: Sequence[int],
         )
         parts.append(caption(f"{image_id}  {what} {fold}  {per_class}"))
         row = row_of[image_id]
-        parts.append(compare(strips.images[row], _true_masks(strips, row), _predicted(paths, table, decision, i)))
+        stores = stores_of(paths, decision, fold)
+        _, shown = held_out(stores, image_id, decision, fold, table.gate[i])
+        parts.append(compare(strips.images[row], true_masks(strips.masks[row]), shown))
     return np.concatenate(parts)
-
-
-def _predicted(paths: Paths, table: Table, decision: Decision, i: int) -> NDArray[np.bool_]:
-    """Held-out masks of a row of the table, under the rules that did not see it."""
-    fold = int(table.fold[i])
-    held_out = fold if len(decision.folds) > 1 else decision.folds[0]  # of one fold, the table names parts
-    stores = [open_store(paths.oof(name, held_out)) for name in decision.segmenters]
-    place = stores[0].image_ids.index(str(table.image_ids[i]))
-    rules = decision.lofo.get(fold, decision.fixed)
-    prob, tail_px = outputs_of(stores, place).combine(decision.blend_of(fold))
-    return apply_to_map(rules, prob, table.gate[i], tail_px)
-
-
-def _true_masks(strips: Strips, row: int) -> NDArray[np.bool_]:
-    assert strips.masks is not None
-    bits = strips.masks[row]
-    return np.stack([(bits >> k) & 1 for k in range(N_CLASSES)]).astype(bool)
 
 
 def caption(text: str, legend: bool = False) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """What `steel show` draws."""
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from steel.errors import UserError
 from steel.paths import Paths
 from steel.progress import say
 from steel.report.augment_sheet import sheet
+from steel.report.strip_sheet import as_text, strip_sheet
+from steel.report.strips import View, of_test, of_training
 
 CROP_PX = 448
 
@@ -22,17 +25,48 @@ def augmentation(paths: Paths, recipe: str | Mapping[str, str], n: int, seed: in
 
     `n` >= 1, `seed` >= 0; what is out of range, an unknown recipe or a missing cache is a UserError.
     """
+    _check(paths, out)
+    if seed < 0:
+        raise UserError(f"--seed: {seed} is out of range; allowed: >= 0")
+    strips = open_strips(paths.cache, "train")
+    _write(out, sheet(*_crops(strips, np.random.default_rng(seed)), recipe, n, seed))
+    say(f"show: {out}: each row a crop as it is, then {n} versions of it under {recipe}")
+
+
+def strip(paths: Paths, image_id: str, out: Path) -> None:
+    """Write a PNG of one strip: truth, prediction, maps and numbers, which are printed too.
+
+    A training strip is shown as the nets and rules see it that it was held out from; a test strip, of which
+    `steel predict` has kept the maps, as it is submitted. An unknown name or what is not there yet is a UserError.
+    """
+    _check(paths, out)
+    view = _find(paths, image_id)
+    _write(out, strip_sheet(view))
+    say(f"{as_text(view)}\nshow: {out}")
+
+
+def _find(paths: Paths, image_id: str) -> View:
+    train, test = open_strips(paths.cache, "train"), open_strips(paths.cache, "test")
+    for strips, view_of in ((train, of_training), (test, of_test)):
+        if image_id in strips.image_ids:
+            return view_of(paths, strips, image_id)
+    known = train.image_ids + test.image_ids
+    near = difflib.get_close_matches(image_id, known, 1)
+    hint = f"; is {near[0]} meant?" if near else f", such as {known[0]}" if known else ""
+    raise UserError(f"show: no strip {image_id!r} in {paths.cache}; allowed: a training or test strip{hint}")
+
+
+def _check(paths: Paths, out: Path) -> None:
+    """Refuse to begin without the cache, or for another kind of file."""
     if not paths.cache.exists():
         raise UserError(f"show needs the cache {paths.cache}, which is missing: run `steel prepare CONFIG` first")
     if out.suffix != ".png":
         raise UserError(f"--out: {out} is not a PNG; allowed: a name that ends in .png")
-    if seed < 0:
-        raise UserError(f"--seed: {seed} is out of range; allowed: >= 0")
-    strips = open_strips(paths.cache, "train")
-    picture = sheet(*_crops(strips, np.random.default_rng(seed)), recipe, n, seed)
+
+
+def _write(out: Path, picture: np.ndarray) -> None:
     with files.atomic(out) as temporary:
         temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-    say(f"show: {out}: each row a crop as it is, then {n} versions of it under {recipe}")
 
 
 def _crops(strips: Strips, rng: np.random.Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:

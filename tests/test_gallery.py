@@ -1,0 +1,254 @@
+"""The gallery: what is chosen, how it is drawn, and that the page holds it safely."""
+
+import base64
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import make_table
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from steel.data.cache import open_strips
+from steel.decide import run
+from steel.decide.table import Table
+from steel.paths import Paths
+from steel.report import gallery_cards
+from steel.report.gallery import KINDS, Entry, choose, suspects
+from steel.report.gallery_cards import Card, Picture, draw, fragment, path_data, pictures
+from steel.report.outcomes import Outcome, best_known, judge
+from steel.report.strips import held_out, stores_of, true_masks
+
+
+def table_of(true_px: NDArray, seen: NDArray | None = None, gate: NDArray | None = None) -> Table:
+    """A table of true areas (n, 4), of 1,000 px at the levels `seen` (n, 4) 0..255, of gates (n, 4)."""
+    n = len(true_px)
+    level = np.zeros((n, 4)) if seen is None else seen
+    area_px = (1000 * (np.arange(256) <= level[..., None])).astype(np.int32)
+    gate = np.ones((n, 4)) if gate is None else gate
+    ids, fold = np.array([f"{i}.jpg" for i in range(n)]), (np.arange(n) % 2).astype(np.int16)
+    zeros = np.zeros_like(area_px)
+    return make_table.of_areas(ids, fold, true_px.astype(np.int32), area_px, zeros, gate.astype(np.float32))
+
+
+def column(*values: float, k: int = 0) -> NDArray[np.float64]:
+    """(n, 4) with the values in the column of class index k, 0 elsewhere."""
+    found = np.zeros((len(values), 4))
+    found[:, k] = values
+    return found
+
+
+def test_each_kind_has_its_own_order() -> None:
+    #            hit  hit  hit  hit  missed    in vain    clean
+    true = column(100, 100, 100, 100, 500, 900, 0, 0, 0)
+    shown = column(100, 100, 100, 100, 0, 0, 300, 800, 0)
+    overlap = column(70, 10, 90, 50, 0, 0, 0, 0, 0)
+    outcome = Outcome(shown.astype(np.int32), overlap.astype(np.int32))
+    table = table_of(true, np.where(true > 0, 255, 0))
+    found = choose(table, outcome)
+    rows = {kind: [e.row for e in found if kind in e.kinds] for kind in KINDS}
+    assert rows == {
+        "label?": [],
+        "worst": [1, 3],
+        "false positive": [7, 6],
+        "false negative": [5, 4],
+        "best": [2, 0],
+    }
+    assert found[0] == Entry(1, 0, ("worst",), 0.1, 100, 100)
+    assert [e.row for e in choose(table, outcome, 1)] == [1, 7, 5, 2]
+
+
+def test_a_label_is_suspected_where_gate_and_map_agree_on_the_contrary() -> None:
+    #            bear the class, and look it  do not, and do not look it  look as if they had another label
+    true = column(1000, 1000, 1000, 1000, 0, 0, 0, 0, 1000, 0, 0)
+    seen = column(250, 240, 230, 220, 5, 5, 5, 255, 3, 250, 255)
+    gate = column(0.99, 0.95, 0.9, 0.9, 0.02, 0.01, 0.03, 0.1, 0.01, 0.99, 0.999)
+    shown_px = np.where(seen[:, 0] > 128, 1000, 0).astype(np.int32)
+    found = suspects(table_of(true, seen, gate), shown_px, 0)
+    # 10 is surer than 8 (1 - 3 / 255), then 9 (250 / 255); 7 has the map against its label, but not the gate.
+    assert found.tolist() == [10, 8, 9]
+    # Without gates the map alone accuses.
+    assert suspects(table_of(true, seen), shown_px, 0).tolist() == [7, 10, 8, 9]
+    # What is shown must contradict the label as well.
+    shown_px[[8, 10]] = 1000, 0
+    assert suspects(table_of(true, seen, gate), shown_px, 0).tolist() == [9]
+
+
+def test_of_timid_models_none_is_suspected_unless_the_contrary_is_likelier_than_not() -> None:
+    true, seen = column(1000, 1000, 0, 0), column(60, 60, 120, 140)
+    found = suspects(table_of(true, seen), np.array([1000] * 4, np.int32), 0)
+    assert found.tolist() == [3]  # 120 / 255 is more than the 60 / 255 of true masks, but less than even
+
+
+def test_nothing_is_suspected_where_a_class_is_everywhere_or_nowhere() -> None:
+    for true_px in (0, 50):
+        found = table_of(np.full((5, 4), true_px), np.full((5, 4), 255))
+        assert suspects(found, np.array([0, 9, 0, 9, 0], np.int32), 2).tolist() == []
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 255), st.integers(0, 10)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(1, 5),
+)
+def test_pairs_are_there_once_and_few(pairs: list[tuple[int, ...]], n_each: int) -> None:
+    true, shown, seen, gate = (np.repeat(np.array(values)[:, None], 4, 1) for values in zip(*pairs, strict=True))
+    table = table_of(true * 100, seen, gate / 10)
+    outcome = Outcome((shown * 100).astype(np.int32), (np.minimum(true, shown) * 100).astype(np.int32))
+    found = choose(table, outcome, n_each)
+    assert len({(e.row, e.k) for e in found}) == len(found)
+    for k in range(4):
+        for kind in KINDS:
+            assert sum(e.k == k and kind in e.kinds for e in found) <= n_each
+    for e in found:
+        assert e.kinds
+        assert ("false positive" in e.kinds) <= (e.true_px == 0 < e.shown_px)
+        assert ("false negative" in e.kinds) <= (e.shown_px == 0 < e.true_px)
+        assert ("best" in e.kinds or "worst" in e.kinds) <= (e.true_px > 0 and e.shown_px > 0)
+        assert not {"best", "worst"} <= set(e.kinds)
+
+
+def points_of(path: str) -> list[NDArray[np.int32]]:
+    """The polygons of path data of the form Mx yldx dy ...z."""
+    found = []
+    for x, y, steps in re.findall(r"M(\d+) (\d+)(?:l([-\d ]+))?z", path):
+        moves = np.array(steps.split(), int).reshape(-1, 2)
+        found.append(np.concatenate([[[int(x), int(y)]], moves]).cumsum(0).astype(np.int32))
+    return found
+
+
+def test_an_outline_is_a_polygon_in_px_of_the_strip() -> None:
+    mask = np.zeros((256, 1600), bool)
+    assert path_data(mask) == ""
+    mask[10:21, 100:141] = True
+    (corners,) = points_of(path_data(mask))
+    assert sorted(map(tuple, corners.tolist())) == [(100, 10), (100, 20), (140, 10), (140, 20)]
+
+
+def test_polygons_filled_give_the_mask_back_but_for_its_rim() -> None:
+    y, x = np.ogrid[:256, :1600]
+    mask = ((x - 300) ** 2 / 4 + (y - 120) ** 2 < 80**2) | ((x - 900) ** 2 + (y - 60) ** 2 < 30**2)
+    polygons = points_of(path_data(mask))
+    drawn = cv2.fillPoly(np.zeros(mask.shape, np.uint8), polygons, 1).astype(bool)
+    assert len(polygons) == 2
+    assert 2 * (mask & drawn).sum() / (mask.sum() + drawn.sum()) > 0.98
+    assert len(path_data(mask)) < 500
+
+
+def test_of_a_mask_of_specks_the_largest_are_drawn() -> None:
+    mask = np.zeros((256, 1600), bool)
+    mask[::4, ::4] = True  # 25,600 specks
+    mask[100:150, 100:200] = True
+    polygons = points_of(path_data(mask))
+    assert len(polygons) == gallery_cards.N_OUTLINES
+    assert polygons[0].min(0).tolist() == [100, 100]
+
+
+def test_a_picture_is_small_and_true(severstal_like: NDArray[np.uint8]) -> None:
+    masks = np.zeros((4, 256, 1600), bool)
+    masks[2, 50:150, 400:800] = True
+    prob = np.where(masks, 200, 10).astype(np.uint8)
+    found = draw(severstal_like, masks, np.zeros_like(masks), prob, [2])
+    assert len(found.strip) < 7000
+    strip = cv2.imdecode(np.frombuffer(found.strip, np.uint8), cv2.IMREAD_GRAYSCALE)
+    expected = cv2.resize(severstal_like, (640, 102), interpolation=cv2.INTER_AREA)
+    assert strip is not None
+    assert np.abs(strip.astype(int) - expected).mean() < 8
+    assert list(found.probs) == [2]
+    assert len(found.probs[2]) < 2000
+    heat = cv2.imdecode(np.frombuffer(found.probs[2], np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert heat is not None
+    assert heat.shape == (51, 320)
+    assert abs(int(heat[20, 120]) - 200) < 10 > abs(int(heat[20, 20]) - 10)
+    assert found.truth[2] and not any(found.shown)
+
+
+@pytest.fixture
+def severstal_like() -> NDArray[np.uint8]:
+    """Grey of rolled steel: streaks along the strip, and noise."""
+    rng = np.random.default_rng(0)
+    streaks = cv2.GaussianBlur(rng.normal(80, 60, (256, 1600)), (0, 0), sigmaX=20, sigmaY=1)
+    return np.clip(streaks + rng.normal(0, 4, (256, 1600)), 0, 255).astype(np.uint8)
+
+
+def test_cards_show_the_run(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strips of the cache, masks under the held-out rules; by processes as without."""
+    paths = Paths(tiny.solution())
+    table, _, decision = run.load(paths.decide)
+    outcomes = judge(table, decision)
+    outcome = outcomes[best_known(outcomes)]
+    entries = choose(table, outcome, 3)
+    cards = pictures(paths, table, decision, entries)
+    assert [card.entry for card in cards] == entries
+    strips = open_strips(paths.cache, "train")
+    assert strips.masks is not None
+    for card in cards:
+        e, row = card.entry, strips.image_ids.index(card.image_id)
+        true = true_masks(strips.masks[row])
+        assert (card.image_id, card.fold) == (table.image_ids[e.row], table.fold[e.row])
+        stores = stores_of(paths, decision, card.fold)
+        prob, shown = held_out(stores, card.image_id, decision, card.fold, table.gate[e.row])
+        assert [int(mask.sum()) for mask in shown] == outcome.pred_px[e.row].tolist()
+        drawn = draw(strips.images[row], true, shown, prob, [e.k])
+        assert card.picture.probs[e.k] == drawn.probs[e.k]
+        assert replace(card.picture, probs=drawn.probs) == drawn
+        assert bool(card.picture.truth[e.k]) == (e.true_px > 0)
+        assert bool(card.picture.shown[e.k]) == (e.shown_px > 0)
+    monkeypatch.setattr(gallery_cards, "CHUNK", 2)
+    machine = replace(paths.solution.machine, workers=2)
+    parallel = Paths(replace(paths.solution, machine=machine))
+    assert pictures(parallel, table, decision, entries) == cards
+    assert copied.is_dir()
+
+
+EVIL = Card(
+    Entry(0, 2, ("worst", "label?"), 0.31234, 900, 40),
+    "</script><script>alert(1)</script>.jpg",
+    1,
+    0.25,
+    Picture(b"strip", ("", "", "M1 2l3 4z", ""), ("",) * 4, {0: b"zero", 2: b"two"}),
+)
+
+
+def data_of(html: str) -> dict:
+    """The data within a fragment."""
+    found = re.search(r'<script type="application/json" id="gallery-data">(.*?)</script>', html, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_page_holds_the_data_and_nothing_breaks_out_of_it() -> None:
+    other = replace(EVIL, entry=Entry(0, 0, ("false negative",), 0.0, 50, 0))
+    html = str(fragment([EVIL, other]))
+    assert html.count("<script") == html.count("</script>") == 2
+    assert "alert(1)</script>" not in html
+    data = data_of(html)
+    assert [strip["id"] for strip in data["strips"]] == [EVIL.image_id]  # once for both entries
+    assert base64.b64decode(data["strips"][0]["image"]) == b"strip"
+    assert data["strips"][0]["truth"] == ["", "", "M1 2l3 4z", ""]
+    first, second = data["entries"]
+    assert (first["class"], first["kinds"], first["dice"]) == (3, ["worst", "label?"], 0.3123)
+    assert [base64.b64decode(entry["prob"]) for entry in (first, second)] == [b"two", b"zero"]
+
+
+def test_the_filters_offer_what_there_is() -> None:
+    html = str(fragment([EVIL, replace(EVIL, image_id="b.jpg", fold=4)], "part"))
+    assert re.findall(r'<option value="([a-z? ]+)" title=', html) == ["label?", "worst"]
+    assert "label? (2)" in html
+    assert re.findall(r'<label>part\s+<select name="fold">\s+<option value="">all</option>\s+<option>1<', html)
+    assert data_of(html)["fold_name"] == "part"
+
+
+def test_an_empty_gallery_says_so() -> None:
+    html = str(fragment([]))
+    assert "there is nothing to look at" in html
+    assert "<script" not in html
