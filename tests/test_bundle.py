@@ -289,7 +289,7 @@ COMMANDS = "bundle|test|push|submit|train"
     [
         ([], f"the following arguments are required: {COMMANDS} (`steel kernel --help` lists the options)"),
         (["test", "x.yaml"], "no config file x.yaml"),
-        (["bundle", tiny.CONFIG, "--onwer", "me"], "unknown option --onwer (--help lists all)"),
+        (["bundle", tiny.CONFIG, "--onwer", "me"], "unknown option --onwer (did you mean --owner?); --help lists all"),
     ],
 )
 def test_a_fault_on_the_command_line(

@@ -38,6 +38,8 @@ def test_what_a_training_leaves(name: str, trained: dict[str, Path]) -> None:
     rows = toy.log(folder)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert all(np.isfinite(row["loss"]) and row["train_s"] >= 0 for row in rows)
+    held_mb = 4096 * int(Path("/proc/self/statm").read_text().split()[1]) / 1e6  # by this process, which trained it
+    assert all(0.1 * held_mb < row["peak_mb"] < 10 * held_mb and "resumed" not in row for row in rows)
     looked = {"unet": [False, False, False, True], "gate": [False, False, True, True]}[name]  # every 4, every 3
     assert ["score" in row for row in rows] == looked
     assert json.loads((folder / "config.json").read_text())["model"]["phases"][1]["width"] == 96

@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from steel import files, specs
@@ -98,6 +100,8 @@ def make(paths: Paths, name: str, fold: int, deadline: Deadline | None = None) -
             begun = time.monotonic()
             look_at = np.flatnonzero(held) if trainer.looks(epoch) else None
             log.append(_run_epoch(trainer, job.name, epoch, look_at, log))
+            if done and epoch == done:
+                log[-1]["resumed"] = True
             _write_log(job.folder, log)
             _write_events(events, log[-1])
             if epoch + 1 < n_epochs:
@@ -129,21 +133,33 @@ def _run_epoch(
     """Train one epoch and look at the held-out rows, if any; give the row of the log, which holds all epochs before."""
     start = time.monotonic()
     n_epochs = trainer.n_epochs
+    if trainer.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(trainer.device)
     report = trainer.epoch(epoch, f"{name} epoch {epoch + 1}/{n_epochs}", [row["loss"] for row in log])
     row: dict[str, Any] = {"epoch": epoch + 1, "loss": report.loss, "lr": report.lr, "steps": report.steps}
     row["train_s"] = round(time.monotonic() - start, 3)
     if report.inner is not None:
         row["inner_mean"] = report.inner
     if held is None:
-        return row
+        return row | {"peak_mb": _peak_mb(trainer.device)}
     score = trainer.validate(held, f"{name} held out")
     row |= {"score": score.as_dict(), "seconds": round(time.monotonic() - start, 3)}
+    row["peak_mb"] = _peak_mb(trainer.device)
     inner = "" if report.inner is None else f"inner mean {report.inner:.4f}, "
     say(
         f"{name} epoch {epoch + 1}/{n_epochs}: loss {report.loss:.4f}, {inner}held-out mean {score.mean:.4f}, "
         f"positive-only {score.positive:.4f}, {row['seconds']:.1f} s"
     )
     return row
+
+
+def _peak_mb(device: torch.device) -> float:
+    """Most memory held, MB (10**6 bytes): on a GPU by the tensors of this epoch, on a CPU by this process so far."""
+    if device.type == "cuda":
+        n_bytes = torch.cuda.max_memory_allocated(device)
+    else:
+        n_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts in KiB
+    return round(n_bytes / 1e6, 1)
 
 
 def _write_log(folder: Path, log: list[dict[str, Any]]) -> None:

@@ -1,0 +1,122 @@
+"""Section `training`: loss, score and learning rate of every model over its epochs; seconds and memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import altair as alt
+
+from steel.report.charts import figure
+from steel.report.section import Figure, Numbers, Section
+
+Log = Sequence[Mapping[str, Any]]  # rows of log.jsonl, one per epoch
+# What is drawn: its title, the name of its axis, and the format of its values.
+CURVES = {
+    "loss": ("training loss", "loss", ".4f"),
+    "score": ("held out, at threshold 0.5", "positive-only Dice or recall", ".4f"),
+    "lr": ("learning rate", "learning rate", ".2e"),
+}
+
+
+def section(logs: Mapping[tuple[str, int], Log]) -> Section:
+    """Curves of each model, a line per fold, and what an epoch costs; `logs`: rows by model and fold.
+
+    Logs of earlier versions lack "peak_mb" and "resumed": they are drawn without.
+    """
+    models = list(dict.fromkeys(name for name, _ in logs))
+    blocks: list[Figure | Numbers] = []
+    for number, name in enumerate(models, 1):
+        own = {fold: rows for (model, fold), rows in logs.items() if model == name}
+        blocks += [_curve(f"training-{number}-{_slug(name)}-{what}", name, own, what) for what in CURVES]
+    if models:
+        blocks.append(_cost_table(logs))
+    lead = [
+        "Lines are folds; a dashed rule marks the first epoch after a training was resumed. Held out, segmenters are "
+        "judged by their positive-only Dice, classifiers by their recall."
+    ]
+    return Section("training", "Training", lead if models else ["No training has left a log."], blocks, folded=True)
+
+
+def _curve(name: str, model: str, logs: Mapping[int, Log], what: str) -> Figure:
+    """One quantity over the epochs, where it was taken."""
+    title, axis, form = CURVES[what]
+    rows = [
+        {"fold": str(fold), "epoch": row["epoch"], "value": value, **_details(row, what)}
+        for fold, log in sorted(logs.items())
+        for row in log
+        if (value := _value(row, what)) is not None
+    ]
+    resumed = [
+        {"fold": str(fold), "epoch": row["epoch"]} for fold, log in logs.items() for row in log if row.get("resumed")
+    ]
+    n_epochs = max((row["epoch"] for log in logs.values() for row in log), default=1)
+    whole = alt.Scale(domain=[1, max(n_epochs, 2)], nice=False)
+    x = alt.X("epoch:Q", title="epoch", scale=whole, axis=alt.Axis(format="d", tickMinStep=1))
+    folds = [str(fold) for fold in sorted(logs)]
+    colour = alt.Color(
+        "fold:N", scale=alt.Scale(domain=folds, scheme="tableau10"), legend=alt.Legend(orient="bottom", columns=6)
+    )
+    tooltip = [alt.Tooltip("fold:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", title=axis, format=form)]
+    if what == "score":
+        tooltip.append(alt.Tooltip("mean:Q", title="mean Dice or accuracy", format=".4f"))
+    y = alt.Y(
+        "value:Q", title=axis, scale=alt.Scale(zero=what == "lr"), axis=alt.Axis(format=".1e" if what == "lr" else "~g")
+    )
+    lines = alt.Chart({"values": rows}).mark_line(point={"size": 26}, strokeWidth=1.5)
+    marks = alt.Chart({"values": resumed}).mark_rule(strokeDash=[5, 4], strokeWidth=1.5, opacity=0.7)
+    why = [alt.Tooltip("fold:N"), alt.Tooltip("epoch:Q", title="resumed before epoch")]
+    return figure(
+        name,
+        f"{model}: {title}",
+        f"{model}, {title} over the epochs of fold {', '.join(folds)}: {_last(rows, form)}"
+        + "".join(f"; fold {row['fold']} was resumed before epoch {row['epoch']}" for row in resumed)
+        + ".",
+        alt.layer(
+            marks.encode(x=x, color=colour, tooltip=why), lines.encode(x=x, y=y, color=colour, tooltip=tooltip)
+        ).properties(width="container", height=200),
+    )
+
+
+def _value(row: Mapping[str, Any], what: str) -> float | None:
+    """A quantity of an epoch; None where it was not taken, or does not exist."""
+    value = row.get("score", {}).get("positive") if what == "score" else row[what]
+    return None if value is None else float(f"{value:.5g}")
+
+
+def _details(row: Mapping[str, Any], what: str) -> dict[str, float]:
+    return {"mean": round(row["score"]["mean"], 5)} if what == "score" else {}
+
+
+def _last(rows: Sequence[Mapping[str, Any]], form: str) -> str:
+    """The values after the last epochs, in words."""
+    ends = {row["fold"]: row["value"] for row in rows}
+    return f"in the end {', '.join(f'{value:{form}}' for value in ends.values())}" if ends else "none was taken"
+
+
+def _cost_table(logs: Mapping[tuple[str, int], Log]) -> Numbers:
+    """Seconds and memory of each model's epochs, all folds together."""
+    rows = []
+    for model in dict.fromkeys(name for name, _ in logs):
+        own = [log for (name, _), log in logs.items() if name == model]
+        epochs = [row for log in own for row in log]
+        seconds = _middle_and_most((row.get("seconds", row["train_s"]) for row in epochs), ".1f")
+        train_s = _middle_and_most((row["train_s"] for row in epochs), ".1f")
+        peak_mb = _middle_and_most((row["peak_mb"] for row in epochs if "peak_mb" in row), ",.0f")
+        n_resumed = sum(bool(row.get("resumed")) for row in epochs)
+        rows.append([model, str(len(own)), str(len(epochs)), *train_s, *seconds[1:], *peak_mb, str(n_resumed)])
+    head = ["model", "folds", "epochs", "training, s: median", "max", "with held-out score, s: max"]
+    return Numbers("An epoch's seconds and memory", [*head, "memory, MB: median", "max", "resumed"], rows)
+
+
+def _middle_and_most(values: Iterable[float], form: str) -> list[str]:
+    """Median and maximum as text; dashes where nothing is known."""
+    found = list(values)
+    return [f"{median(found):{form}}", f"{max(found):{form}}"] if found else ["–", "–"]
+
+
+def _slug(name: str) -> str:
+    """Lower case, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "model"

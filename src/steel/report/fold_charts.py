@@ -1,0 +1,215 @@
+"""Section `folds`: what each fold scores, how alike the folds are, and where duplicates went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from steel.competition import CLASSES
+from steel.data.cache import AREAS
+from steel.data.folds import read_folds
+from steel.paths import Paths
+from steel.report.charts import by_class, figure
+from steel.report.outcomes import WAYS
+from steel.report.section import Figure, Numbers, Section
+from steel.report.text import number
+from steel.report.uncertainty import PERCENT
+
+ALL = "all"  # beside the classes, on their axis
+GREY = "#888888"
+SCORES = {"mean": "mean Dice", "positive": "positive-only Dice"}  # keys of a score, and of its intervals
+
+
+def read_split(paths: Paths) -> pd.DataFrame:
+    """The split with the areas of the true masks: columns image_id, fold, group and AREAS, a row per training strip."""
+    index = pd.read_csv(paths.cache / "train.csv", dtype={"image_id": str})
+    return read_folds(paths.folds).merge(index[["image_id", *AREAS]], on="image_id")
+
+
+def section(numbers: Mapping[str, Any], split: pd.DataFrame) -> Section:
+    """Dice per fold and class with its spread, the balance of the split, and its duplicates.
+
+    `numbers` as in cv.json, `split` as `read_split` gives it.
+    """
+    kind, by_fold = numbers["headline"]["kind"], numbers["by_fold"][numbers["headline"]["kind"]]
+    one = len(numbers["headline"]["folds"]) == 1
+    lead = [f"Scores are {WAYS[kind]}; points are folds, bars the {PERCENT} of all strips together."]
+    if one:
+        lead.append("One fold alone was held out: a fold of the scores is a random part of it.")
+    count, area_px = _totals(split)
+    return Section(
+        "folds",
+        "Folds",
+        lead,
+        [
+            *(_spread(numbers, key) for key in SCORES),
+            _scores_table(by_fold),
+            _balance("masks", "masks", count),
+            _balance("area", "area, px", area_px),
+            _balance_table(split, count, area_px),
+            duplicates(split),
+        ],
+    )
+
+
+def duplicates(split: pd.DataFrame) -> Numbers:
+    """How many strips have duplicates, and whether any group of them is torn between folds."""
+    groups = split.groupby("group").fold.agg(["size", "nunique"])
+    several = groups[groups["size"] > 1]
+    torn = int((several["nunique"] > 1).sum())
+    rows = [
+        ["groups of two or more strips", str(len(several))],
+        ["strips in them", str(int(several["size"].sum()))],
+        ["strips in the largest", str(int(several["size"].max())) if len(several) else "–"],
+        ["groups torn between folds (allowed: none)", str(torn)],
+    ]
+    return Numbers("Duplicates, held out together", ["", "number"], rows)
+
+
+def _spread(numbers: Mapping[str, Any], key: str) -> Figure:
+    """One kind of score: of each fold, of all strips, and the interval of that."""
+    kind = numbers["headline"]["kind"]
+    points = [row for fold, score in numbers["by_fold"][kind].items() for row in _points(fold, score, key)]
+    whole = _whole(numbers["all"][kind], numbers["intervals"], key)
+    title = SCORES[key]
+    x = alt.X("class:N", title="class", sort=[ALL, *map(str, CLASSES)], axis=alt.Axis(labelAngle=0))
+    colour = alt.condition(f"datum.class == '{ALL}'", alt.value(GREY), by_class().legend(None))
+    score_of_all = [alt.Tooltip("class:N"), alt.Tooltip("dice:Q", title=f"{title} of all strips", format=".4f")]
+    bounds = [alt.Tooltip(f"{end}:Q", title=f"{PERCENT}, {end}", format=".4f") for end in ("low", "high")]
+    base = alt.Chart({"values": whole}).encode(x=x, tooltip=[*score_of_all, *bounds])
+    bounded = base.transform_filter("datum.low != null && datum.high != null")
+    y = alt.Y("dice:Q", title=title, scale=alt.Scale(zero=False))
+    bar = bounded.mark_rule(color=GREY, strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    tick = base.mark_tick(color=GREY, thickness=3, width=26).encode(y=y)
+    of_fold = [
+        alt.Tooltip("fold:N"),
+        alt.Tooltip("class:N"),
+        alt.Tooltip("dice:Q", title=title, format=".4f"),
+        alt.Tooltip("strips:Q"),
+        alt.Tooltip("masks:Q"),
+    ]
+    circle = alt.Chart({"values": points}).mark_circle(size=70, opacity=0.85)
+    dots = circle.encode(
+        x=x, xOffset=alt.XOffset("fold:N", sort=list(numbers["by_fold"][kind])), y=y, color=colour, tooltip=of_fold
+    )
+    told = ", ".join(f"{_name(row['class'])} {row['dice']:.4f}" for row in whole)
+    return figure(
+        f"folds-{key}",
+        f"{title[0].upper()}{title[1:]} of each fold",
+        f"{title[0].upper()}{title[1:]} by class: a point per fold, and of all strips with the {PERCENT}: {told}.",
+        alt.layer(bar, tick, dots).properties(width="container", height=260),
+    )
+
+
+def _points(fold: str, score: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """What one fold scores: a point for all classes and for each; none for what does not exist."""
+    values = [score[key], *score[f"class_{key}"]]
+    masks = [sum(score["n_positive"]), *score["n_positive"]]
+    names = (ALL, *map(str, CLASSES))
+    return [
+        {"class": name, "fold": fold, "dice": round(value, 5), "strips": score["n_images"], "masks": n}
+        for name, value, n in zip(names, values, masks, strict=True)
+        if value is not None
+    ]
+
+
+def _whole(score: Mapping[str, Any], intervals: Mapping[str, Any] | None, key: str) -> list[dict[str, Any]]:
+    """The score of all strips, for all classes and for each, with its bounds where they are known."""
+    values = [score[key], *score[f"class_{key}"]]
+    found = [intervals[key], *intervals[f"class_{key}"]] if intervals else [{"low": None, "high": None}] * len(values)
+    return [
+        {"class": name, "dice": value, "low": bounds["low"], "high": bounds["high"]}
+        for name, value, bounds in zip((ALL, *map(str, CLASSES)), values, found, strict=True)
+        if value is not None
+    ]
+
+
+def _scores_table(by_fold: Mapping[str, Mapping[str, Any]]) -> Numbers:
+    """Mean and positive-only Dice of every fold and class, and their spread over the folds."""
+    cells = [
+        [
+            s["mean"],
+            s["positive"],
+            *(s[key][k] for k in range(len(CLASSES)) for key in ("class_mean", "class_positive")),
+        ]
+        for s in by_fold.values()
+    ]
+    rows = [[fold, *map(number, row)] for fold, row in zip(by_fold, cells, strict=True)]
+    if len(rows) > 1:
+        values = np.array(cells, np.float64)  # None: NaN, and so is what it goes into
+        for name, found in (("mean", values.mean(0)), ("standard deviation", values.std(0, ddof=1))):
+            rows.append([name, *(number(None if np.isnan(v) else float(v)) for v in found)])
+    per_class = [head for c in CLASSES for head in (f"class {c}", "positive-only")]
+    return Numbers("Dice of each fold", ["fold", "all", "positive-only", *per_class], rows)
+
+
+def _totals(split: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Masks and area of each fold and class: two tables, folds ascending, columns "1".."4"."""
+    area_px = split.groupby("fold")[AREAS].sum()
+    count = split[AREAS].gt(0).groupby(split.fold).sum()
+    columns = [str(c) for c in CLASSES]
+    return count.set_axis(columns, axis=1), area_px.set_axis(columns, axis=1)
+
+
+def _balance(name: str, what: str, totals: pd.DataFrame) -> Figure:
+    """What share of each class's total a fold has: even folds have equal bars."""
+    sums = totals.sum()
+    shares = totals / sums.where(sums > 0) * 100  # a class without any has no share
+    rows = [
+        {"fold": str(fold), "class": c, "share": round(float(share), 2), "n": int(totals.at[fold, c])}
+        for fold, row in shares.iterrows()
+        for c, share in row.items()
+        if not np.isnan(share)
+    ]
+    tooltip = [
+        alt.Tooltip("fold:N"),
+        alt.Tooltip("class:N"),
+        alt.Tooltip("n:Q", title=what, format=","),
+        alt.Tooltip("share:Q", title="share of the class, %", format=".1f"),
+    ]
+    bars = (
+        alt.Chart({"values": rows})
+        .mark_bar()
+        .encode(
+            x=alt.X("fold:N", title="fold", axis=alt.Axis(labelAngle=0)),
+            xOffset=alt.XOffset("class:N"),
+            y=alt.Y("share:Q", title=f"share of the class's {name}, %"),
+            color=by_class().legend(orient="bottom"),
+            tooltip=tooltip,
+        )
+    )
+    even = alt.Chart({"values": [{"share": 100 / len(totals)}]}).mark_rule(color=GREY, strokeDash=[4, 4], strokeWidth=2)
+    line = even.encode(y="share:Q", tooltip=[alt.Tooltip("share:Q", title="an equal share, %", format=".1f")])
+    return figure(
+        f"folds-{name}",
+        f"Balance of the split: {name}",
+        f"Share of each class's {name} that lies in each fold: {_extremes(shares)}; an equal share is "
+        f"{100 / len(totals):.1f} %.",
+        alt.layer(bars, line).properties(width="container", height=220),
+    )
+
+
+def _extremes(shares: pd.DataFrame) -> str:
+    found = [f"class {c} {column.min():.1f} to {column.max():.1f} %" for c, column in shares.items() if column.any()]
+    return ", ".join(found) or "no masks"
+
+
+def _balance_table(split: pd.DataFrame, count: pd.DataFrame, area_px: pd.DataFrame) -> Numbers:
+    """Strips, clean ones, masks and area of each fold, and of all."""
+    areas: NDArray[np.int64] = split[AREAS].to_numpy(np.int64)
+    clean = pd.Series(~areas.any(1)).groupby(split.fold.to_numpy()).agg(["size", "sum"])
+    found = pd.concat([clean, count, area_px], axis=1)
+    rows = [[str(fold), *(f"{int(v):,}" for v in row)] for fold, row in zip(found.index, found.to_numpy(), strict=True)]
+    rows.append([ALL, *(f"{int(v):,}" for v in found.to_numpy().sum(0))])
+    head = ["fold", "strips", "clean"]
+    head += [f"class {c}: masks" for c in CLASSES] + [f"class {c}: area, px" for c in CLASSES]
+    return Numbers("What lies in each fold", head, rows)
+
+
+def _name(label: str) -> str:
+    return label if label == ALL else f"class {label}"
