@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from steel.report.charts import write_png
+from steel.report.charts.draw import write_png
 from steel.report.section import Figure, Numbers, Section
 
 LARGEST_BYTES = 150_000  # of a chart as JSON

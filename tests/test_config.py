@@ -15,6 +15,7 @@ from steel.config import (
     ModelConfig,
     Phase,
     PredictConfig,
+    ReportConfig,
     Solution,
     SplitConfig,
     SynthConfig,
@@ -154,6 +155,7 @@ def test_the_edges_of_the_ranges_are_allowed() -> None:
             PredictConfig(["hvflip"], 1),
             DecideConfig(3, 256, 0.004, [0, 0, 0, 409600], 1.0),
             KernelConfig(60, 30),
+            ReportConfig("runs/other"),
             MachineConfig("cuda:1", 1, 1, 0),
         )
     )

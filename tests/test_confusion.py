@@ -4,7 +4,7 @@ import make_table
 import numpy as np
 
 from steel.decide.table import Table
-from steel.report.confusion import confusion, section
+from steel.report.charts.confusion import confusion, section
 from steel.report.outcomes import Outcome
 from steel.report.section import Figure, Numbers
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import drawn
 
-from steel.report import curve_charts
+from steel.report.charts import curves as curve_charts
 
 
 def row(epoch: int, loss: float, train_s: float, **more: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import Rules, apply_to_table
 from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
-from steel.report import decision_charts
+from steel.report.charts import decisions as decision_charts
 from steel.report.outcomes import Outcome
 from steel.report.section import Section
 

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from steel import files, stage
+from steel import files
 from steel.data.cache import AREAS, open_strips
 from steel.data.folds import write_folds
 from steel.paths import Paths
-from steel.report import eda, eda_pass
+from steel.report.eda import look as eda_pass
+from steel.report.eda import measure as eda
+from steel.report.eda import run as eda_run
 from steel.report.overlay import COLOURS
 
 PATHS = Paths(toy.solution({}))
@@ -225,10 +227,10 @@ def test_examples(data: Paths) -> None:
     assert pictures[2].caption == f"class 2: {IDS[1]} (class 2: 8000 px)"
     assert pictures[2].alt == f"Grey strip {IDS[1]}, outlined: class 2: 8000 px"
     for picture in pictures:
-        assert picture.bgr.shape == (128, 800, 3) and picture.bgr.dtype == np.uint8
-        outlined = {c for c, rgb in enumerate(COLOURS, 1) if (picture.bgr == rgb[::-1]).all(2).any()}
+        assert picture.pixels.shape == (128, 800, 3) and picture.pixels.dtype == np.uint8
+        outlined = {c for c, rgb in enumerate(COLOURS, 1) if (picture.pixels == rgb[::-1]).all(2).any()}
         assert outlined == {c for c in range(1, 5) if f"class {c}: 8000 px" in picture.caption}
-    y, x = np.nonzero((pictures[2].bgr == COLOURS[1][::-1]).all(2))
+    y, x = np.nonzero((pictures[2].pixels == COLOURS[1][::-1]).all(2))
     assert (y.min(), y.max()) == (30, 79)  # rows 60 to 159, halved
     assert (x.min(), x.max()) == (500, 539)
 
@@ -243,10 +245,10 @@ def test_examples_are_of_typical_area(data: Paths) -> None:
 
 def test_stage(data: Paths, numbers: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     def run() -> str:
-        stage.ensure(eda.spec(data), lambda: eda.make(data))
+        eda_run.ensure(data)
         return capsys.readouterr().out
 
-    assert "eda: missing" in run()
+    assert "eda: new" in run()
     folder = data.data / "eda"
     assert files.read_json(folder / "eda.json") == numbers
     names = {path.stem for path in folder.glob("*.png")}

@@ -10,7 +10,7 @@ import pytest
 from steel.data.cache import AREAS
 from steel.data.folds import write_folds
 from steel.paths import Paths
-from steel.report import fold_charts
+from steel.report.charts import folds as fold_charts
 from steel.report.section import Numbers
 
 

@@ -19,9 +19,9 @@ from steel.data.cache import open_strips
 from steel.decide import run
 from steel.decide.table import Table
 from steel.paths import Paths
-from steel.report import gallery_cards
-from steel.report.gallery import KINDS, Entry, choose, suspects
-from steel.report.gallery_cards import Card, Picture, draw, fragment, path_data, pictures
+from steel.report.gallery import cards as gallery_cards
+from steel.report.gallery.cards import Card, Picture, draw, fragment, path_data, pictures
+from steel.report.gallery.choose import KINDS, Entry, choose, suspects
 from steel.report.outcomes import Outcome, best_known, judge
 from steel.report.strips import held_out, stores_of, true_masks
 

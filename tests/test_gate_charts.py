@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from steel.report import gate_charts
+from steel.report.charts import gates as gate_charts
 
 RANKED = st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=300).filter(
     lambda pairs: any(is_there for is_there, _ in pairs)

@@ -6,7 +6,7 @@ from typing import Any
 import drawn
 import pytest
 
-from steel.report import model_charts
+from steel.report.charts import models as model_charts
 
 
 def row(name: str, role: str, mean: float, positive: float | None) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from steel.errors import UserError
 from steel.infer.store import Store, open_store
 from steel.metrics import score
 from steel.paths import Paths
-from steel.report import cv, models
+from steel.report import models
+from steel.report import run as report_run
 from steel.report.models import ModelRow, as_markdown, judge_models
 from steel.report.text import number, text_table
 from steel.study_metrics import StudyClassification, StudySegmentation
@@ -173,12 +174,12 @@ def test_a_table_of_other_strips_is_refused(paths: Paths) -> None:
 @pytest.mark.parametrize("upstream", ["runs/tiny/fpn/fold1/oof", "runs/tiny/gate/fold0/oof", "data/tiny/cache"])
 def test_the_report_is_redone_when_stores_or_masks_change(changed: Paths, upstream: str) -> None:
     """Though the table that `decide` makes of them be the same."""
-    assert str(stage.look(cv.spec(changed, FOLDS))) == "done"
+    assert str(stage.look(report_run.spec(changed, FOLDS))) == "done"
     record = Path(upstream) / "stage.json"
     found = files.read_json(record)
     found["outputs"] = dict.fromkeys(found["outputs"], "other")
     files.write_json(record, found)
-    assert stage.look(cv.spec(changed, FOLDS)).kind == "stale"
+    assert stage.look(report_run.spec(changed, FOLDS)).kind == "stale"
 
 
 SEGMENTER = ModelRow(

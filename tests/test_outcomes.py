@@ -18,7 +18,7 @@ from steel.decide.search import lofo
 from steel.decide.table import Table
 from steel.metrics import score
 from steel.paths import Paths
-from steel.report import cv, plots
+from steel.report import run as report_run
 from steel.report.outcomes import judge
 
 
@@ -58,9 +58,9 @@ def test_the_report_reads_what_ships(copied: Path, monkeypatch: pytest.MonkeyPat
     ships = perfect(found)
     ships.save(paths.decide / run.SHIPS)
     before = json.loads((paths.report / "cv.json").read_text())["all"]
-    monkeypatch.setattr(plots, "write", lambda *_: [])
-    monkeypatch.setattr(cv, "judge_models", lambda *_: [])
-    cv.make(paths)
+    monkeypatch.setattr(report_run, "draw_all", lambda *_: [])
+    monkeypatch.setattr(report_run, "judge_models", lambda *_: [])
+    report_run.make(paths)
     after = json.loads((paths.report / "cv.json").read_text())["all"]
     pred_px, overlap_px = apply_to_table(decision.tuned, ships)
     shipped = score(pred_px, ships.true_px, overlap_px).mean

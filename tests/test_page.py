@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from steel.report import charts, page
+from steel.report import page
+from steel.report.charts import draw
 from steel.report.page import Fact, Page
 from steel.report.section import Numbers, Picture, Section
 
@@ -46,7 +47,7 @@ def written(tmp_path: Path) -> str:
             f"First & {EVIL}",
             ["A lead."],
             [
-                charts.figure("points", "Two points", "They rise from 0.5 to 0.7", chart),
+                draw.figure("points", "Two points", "They rise from 0.5 to 0.7", chart),
                 Numbers("Some numbers", ["", "n"], [["a", "1"], [EVIL, "2"]]),
                 Picture("A picture", "a grey field", np.full((8, 16, 3), 99, np.uint8)),
             ],
@@ -129,9 +130,9 @@ def test_a_picture_is_kept_nearly_as_it_is() -> None:
 
 def test_a_figure_is_drawn_on_white(tmp_path: Path) -> None:
     chart = (
-        alt.Chart(pd.DataFrame({"class": ["1", "4"], "y": [1, 2]})).mark_bar().encode(y="y:Q", color=charts.by_class())
+        alt.Chart(pd.DataFrame({"class": ["1", "4"], "y": [1, 2]})).mark_bar().encode(y="y:Q", color=draw.by_class())
     )
-    path = charts.write_png(charts.figure("bars", "Bars", "two", chart), tmp_path)
+    path = draw.write_png(draw.figure("bars", "Bars", "two", chart), tmp_path)
     assert path == tmp_path / "bars.png"
     picture = cv2.imread(str(path))
     assert picture is not None and (picture[0, 0] == 255).all() and (picture < 255).any()

@@ -35,9 +35,9 @@ def here(finished: Path) -> Iterator[Path]:
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures out of reports: half of their time."""
-    from steel.report import plots
+    from steel.report import run as report_run
 
-    monkeypatch.setattr(plots, "write", lambda *_: [])
+    monkeypatch.setattr(report_run, "draw_all", lambda *_: [])
 
 
 def states(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, str]:

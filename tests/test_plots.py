@@ -19,7 +19,7 @@ from steel.decide.rules import Rules
 from steel.decide.table import Table
 from steel.paths import Paths
 from steel.report.overlay import compare
-from steel.report.plots import extremes, gallery
+from steel.report.sheets import extremes, gallery
 
 NAN = float("nan")
 NEVER = Rule(128, NEVER_PX, 0.0)

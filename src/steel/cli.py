@@ -22,6 +22,7 @@ PARTS: dict[str, type] = {
     "predict": config.PredictConfig,
     "decide": config.DecideConfig,
     "kernel": config.KernelConfig,
+    "report": config.ReportConfig,
     "machine": config.MachineConfig,
 }
 HELP_PARTS = {

@@ -177,6 +177,14 @@ class KernelConfig:
 
 
 @dataclass(frozen=True)
+class ReportConfig:
+    """What the report tells beside the run itself: not part of the solution's identity."""
+
+    against: str | None = None
+    """Folder of another run, such as runs/demo, with which the report compares this one; null: only the run before."""
+
+
+@dataclass(frozen=True)
 class MachineConfig:
     """Where it runs: not part of the solution's identity."""
 
@@ -203,6 +211,7 @@ class Solution:
     predict: PredictConfig = field(default_factory=PredictConfig)
     decide: DecideConfig = field(default_factory=DecideConfig)
     kernel: KernelConfig = field(default_factory=KernelConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
     @property

@@ -38,6 +38,11 @@ class Paths:
         return self.data / "cache"
 
     @property
+    def eda(self) -> Path:
+        """Folder of what the prepared data look like."""
+        return self.data / "eda"
+
+    @property
     def folds_record(self) -> Path:
         """Folder of the record of the split."""
         return self.data / "folds"

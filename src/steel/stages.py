@@ -74,6 +74,16 @@ def folds(c: Context) -> None:
     stage.ensure(split.spec(c.paths), lambda: split.make(c.paths, c.options.force), c.options.force)
 
 
+def eda(c: Context) -> None:
+    """Look at the prepared data: counts, areas, positions, brightness, train against test."""
+    from steel.data import prepare as upstream
+    from steel.report.eda import run as room
+
+    stage.need(upstream.spec(c.paths), "eda")
+    room.ensure(c.paths, c.options.force)
+    say(f"eda: {c.paths.eda / room.PAGE}")
+
+
 def train(c: Context) -> None:
     """Train every model on every fold (--model, --fold: only one)."""
     from steel import specs
@@ -118,13 +128,15 @@ def decide(c: Context) -> None:
 
 
 def report(c: Context) -> None:
-    """Write the cross-validation report and its plots."""
+    """Write the cross-validation report: a page, its charts, numbers and words."""
     from steel.decide import run as upstream
-    from steel.report import cv
+    from steel.report import run as report_run
+    from steel.report.eda import run as data
 
     stage.need(upstream.spec(c.paths, c.folds), "report")
-    stage.ensure(cv.spec(c.paths, c.folds), lambda: cv.make(c.paths), c.options.force)
-    say(f"report: {c.paths.report / 'cv.md'}")
+    data.ensure(c.paths)
+    stage.ensure(report_run.spec(c.paths, c.folds), lambda: report_run.make(c.paths), c.options.force)
+    say(f"report: {c.paths.report / report_run.PAGE}")
 
 
 def predict(c: Context) -> None:
@@ -149,15 +161,15 @@ def submit(c: Context) -> None:
     from steel import specs
     from steel.decide import run as rules
     from steel.kaggle import submit as room
-    from steel.report import cv
+    from steel.report import run as report_run
 
     stage.need(rules.spec(c.paths, c.folds), "submit")
-    stage.need(cv.spec(c.paths, c.folds), "submit")
+    stage.need(report_run.spec(c.paths, c.folds), "submit")
     for name in c.solution.models:
         stage.need(specs.of_test(c.paths, name, c.folds), "submit")
     stage.ensure(room.spec(c.paths, c.folds), lambda: room.make(c.paths, c.folds), c.options.force)
     say((c.paths.report / "cv.md").read_text())
-    say(f"submission: {c.paths.submission / 'submission.csv'}\nreport: {c.paths.report}")
+    say(f"submission: {c.paths.submission / 'submission.csv'}\nreport: {c.paths.report / report_run.PAGE}")
 
 
 def status(c: Context) -> None:
@@ -207,7 +219,8 @@ def _all_specs(c: Context) -> list[stage.Spec]:
     from steel.data import prepare, split, synth_stage
     from steel.decide import run
     from steel.kaggle import download, submit
-    from steel.report import cv
+    from steel.report import run as report_run
+    from steel.report.eda import run as eda_run
 
     p, pairs = c.paths, [(name, k) for name in c.models for k in c.folds]
     return [
@@ -215,17 +228,18 @@ def _all_specs(c: Context) -> list[stage.Spec]:
         *([synth_stage.spec(p)] if c.solution.data.synth else []),
         prepare.spec(p),
         split.spec(p),
+        eda_run.spec(p),
         *(specs.of_training(p, name, k) for name, k in pairs),
         *(specs.of_oof(p, name, k) for name, k in pairs),
         run.spec(p, c.folds),
-        cv.spec(p, c.folds),
+        report_run.spec(p, c.folds),
         *(specs.of_test(p, name, c.folds) for name in c.models),
         submit.spec(p, c.folds),
     ]
 
 
 STAGES: dict[str, Callable[[Context], None]] = {
-    f.__name__: f for f in (download, synth, prepare, folds, train, oof, decide, report, predict, submit, status)
+    f.__name__: f for f in (download, synth, prepare, folds, eda, train, oof, decide, report, predict, submit, status)
 }
 
 

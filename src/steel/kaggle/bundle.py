@@ -10,7 +10,7 @@ from typing import Any
 
 from steel import files, specs, stage
 from steel.competition import CLASSES, SLUG
-from steel.config import DataConfig, MachineConfig, ModelConfig, Solution, digest
+from steel.config import DataConfig, MachineConfig, ModelConfig, ReportConfig, Solution, digest
 from steel.decide import fallback_search
 from steel.decide import run as rules
 from steel.decide.decision import Decision
@@ -25,7 +25,7 @@ from steel.kaggle.pack import needed_by
 from steel.nets.study_segmenters import WITHOUT_ENCODER
 from steel.paths import Paths
 from steel.progress import say
-from steel.report import cv
+from steel.report import run as report_run
 from steel.report.uncertainty import within
 from steel.stage import RECORD, Spec, recorded
 
@@ -59,7 +59,7 @@ def need_finished(paths: Paths, folds: Sequence[int]) -> None:
             stage.need(specs.of_training(paths, name, k), "kernel")
         stage.need(specs.of_test(paths, name, folds), "kernel")
     stage.need(rules.spec(paths, folds), "kernel")
-    stage.need(cv.spec(paths, folds), "kernel")
+    stage.need(report_run.spec(paths, folds), "kernel")
     stage.need(submit.spec(paths, folds), "kernel")
 
 
@@ -129,6 +129,7 @@ def shipped(paths: Paths) -> Solution:
         models={name: replace(model, weights=None) for name, model in solution.models.items()},
         data=DataConfig(solution.data.name),
         split=replace(solution.split, known_duplicates=None),
+        report=ReportConfig(),
         machine=MachineConfig(threads=_threads(paths)),
     )
 

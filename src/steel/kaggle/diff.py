@@ -14,7 +14,7 @@ from steel.errors import UserError, shorten
 from steel.kaggle.check import Submission
 from steel.kaggle.score import count_pixels
 from steel.report.overlay import compare
-from steel.report.plots import N_SHOWN, caption
+from steel.report.sheets import N_SHOWN, caption
 from steel.report.text import text_table
 
 N_LISTED = 10  # strips named as the most different

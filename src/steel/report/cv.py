@@ -1,62 +1,23 @@
-"""Stage `report`: the cross-validation in numbers (cv.json), in words (cv.md) and in pictures."""
+"""The cross-validation in numbers, for cv.json, and in words, for cv.md."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from steel import files
 from steel.competition import CLASSES, N_CLASSES
-from steel.data.folds import group_of
-from steel.decide import run
 from steel.decide.decision import Decision
-from steel.decide.evidence import AnyRule
-from steel.decide.expected import ExpectedRule
-from steel.decide.families import PLAIN, family_of
-from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.table import Table
 from steel.paths import Paths
 from steel.report import uncertainty
-from steel.report.limits import Limits, limits
+from steel.report.limits import Limits
 from steel.report.limits import as_markdown as limits_section
-from steel.report.models import ModelRow, judge_models
+from steel.report.models import ModelRow
 from steel.report.models import as_markdown as models_section
-from steel.report.outcomes import WAYS, Outcome, best_known, judge, public_mean
+from steel.report.outcomes import WAYS, Outcome, best_known, public_mean
+from steel.report.rule_words import of_rule
 from steel.report.text import number, text_table
 from steel.report.votes import as_markdown as votes_section
-from steel.stage import Spec, recorded
-
-CODE = ("report", "decide", "metrics", "study_metrics", "competition", "infer/store", "data/cache", "data/folds")
-
-
-def spec(paths: Paths, folds: Sequence[int]) -> Spec:
-    """What the report is made from."""
-    inputs = {**run.spec(paths, folds).inputs, "decide": recorded(paths.decide)}  # stores and masks are read again
-    return Spec("report", paths.report, {"folds": list(folds)}, inputs, CODE)
-
-
-def make(paths: Paths) -> dict[Path, str]:
-    """Write cv.json, cv.md and the plots; their digests."""
-    from steel.report import plots  # matplotlib takes a second to import
-
-    table, ships, decision = run.load(paths.decide, paths.solution)
-    outcomes = judge(table, decision, ships)
-    models = judge_models(paths, decision, decision.folds)
-    limited = limits(table, decision, best_known(outcomes))
-    group = group_of(paths.folds, table.image_ids.tolist())
-    numbers = {
-        **as_json(paths, table, decision, outcomes, group),
-        "limits": limited.as_dict(),
-        "models": [row.as_dict() for row in models],
-        "votes": files.read_json(paths.decide / run.VOTES) if (paths.decide / run.VOTES).exists() else None,
-    }
-    files.write_json(paths.report / "cv.json", numbers)
-    with files.atomic(paths.report / "cv.md") as temporary:
-        temporary.write_text(as_markdown(paths.solution.name, numbers, decision, models, limited))
-    pictures = plots.write(paths, table, decision, outcomes[best_known(outcomes)])
-    written = [paths.report / "cv.json", paths.report / "cv.md", *pictures]
-    return {path: files.sha256(path) for path in written}
 
 
 def as_json(
@@ -186,7 +147,7 @@ def _class_table(numbers: dict[str, Any], decision: Decision) -> list[str]:
             s["fp"][k],
             s["fn"][k],
         ]
-        rows.append([*map(str, cells), *_of_rule(rule)])
+        rows.append([*map(str, cells), *of_rule(rule)])
     head = [
         "class",
         "mean Dice",
@@ -200,32 +161,6 @@ def _class_table(numbers: dict[str, Any], decision: Decision) -> list[str]:
         "more",
     ]
     return ["## Classes", text_table(head, rows)]
-
-
-def _of_rule(rule: AnyRule) -> list[str]:
-    """What a rule asks: threshold, minimum area, gate, and what more."""
-    assert isinstance(rule, Rule | ExpectedRule)
-    threshold = f"{rule.threshold / 255:.3f}" if rule.threshold else "each strip's own"
-    area = "never" if rule.min_area_px >= NEVER_PX else str(rule.min_area_px)
-    more = "" if family_of(rule) == PLAIN else f"{family_of(rule)}: {_beyond_plain(rule)}"
-    return [threshold, area, f"{rule.min_gate:.3f}", more]
-
-
-def _beyond_plain(rule: Rule | ExpectedRule) -> str:
-    """What a rule asks beside threshold, minimum area and gate."""
-    if isinstance(rule, ExpectedRule):
-        parts = {
-            "the threshold of best expected Dice": not rule.threshold,
-            "shown where P(defect) x expected Dice > P(no defect)": rule.by_score,
-        }
-    else:
-        parts = {
-            f"{rule.trigger_px} px reach {rule.trigger / 255:.3f}": rule.trigger_px > 0,
-            f"min area / gate ** {rule.gate_power:g}": rule.gate_power > 0,
-            "values times gate": rule.product,
-            f"components of {rule.component_px} px": rule.component_px > 0,
-        }
-    return ", ".join(text for text, holds in parts.items() if holds)
 
 
 def _fold_table(numbers: dict[str, Any]) -> list[str]:

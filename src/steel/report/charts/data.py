@@ -6,9 +6,9 @@ from typing import Any
 import altair as alt
 
 from steel.competition import CLASSES, WIDTH
-from steel.report.charts import by_class, figure
-from steel.report.eda_pass import CELL_PX, QUANTILES
-from steel.report.eda_words import leads, percent, ratio
+from steel.report.charts.draw import by_class, figure
+from steel.report.eda.look import CELL_PX, QUANTILES
+from steel.report.eda.words import leads, percent, ratio
 from steel.report.section import Figure, Numbers, Section
 from steel.report.text import number
 

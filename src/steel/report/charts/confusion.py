@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from steel.competition import CLASSES, N_CLASSES
 from steel.decide.table import Table
-from steel.report.charts import figure
+from steel.report.charts.draw import figure
 from steel.report.outcomes import Outcome
 from steel.report.section import Figure, Numbers, Section
 

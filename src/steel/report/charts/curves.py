@@ -9,7 +9,7 @@ from typing import Any
 
 import altair as alt
 
-from steel.report.charts import figure
+from steel.report.charts.draw import figure
 from steel.report.section import Figure, Numbers, Section
 
 Log = Sequence[Mapping[str, Any]]  # rows of log.jsonl, one per epoch

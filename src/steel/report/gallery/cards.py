@@ -17,7 +17,7 @@ from steel.decide.decision import Decision
 from steel.decide.table import Table
 from steel.paths import Paths
 from steel.progress import track
-from steel.report.gallery import KINDS, Entry
+from steel.report.gallery.choose import KINDS, Entry
 from steel.report.strips import held_out, stores_of, true_masks
 from steel.workers import Workers, cores
 

@@ -14,7 +14,7 @@ from steel.decide.evidence import AnyRule
 from steel.decide.expected import ExpectedRule
 from steel.decide.rule import Rule
 from steel.decide.table import Table
-from steel.report.charts import by_class, figure
+from steel.report.charts.draw import by_class, figure
 from steel.report.section import Figure
 
 N_POINTS = 101  # of a curve of precision and recall, at most: evenly spaced in recall

@@ -14,10 +14,10 @@ from steel.decide.decision import Decision
 from steel.decide.families import PLAIN
 from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
-from steel.report import gate_charts
-from steel.report.charts import figure
-from steel.report.cv import _of_rule
+from steel.report.charts import gates
+from steel.report.charts.draw import figure
 from steel.report.outcomes import Outcome
+from steel.report.rule_words import of_rule
 from steel.report.section import Figure, Numbers, Section
 from steel.report.text import number
 from steel.report.uncertainty import PERCENT
@@ -42,7 +42,7 @@ def section(
     """
     blocks: list[Figure | Numbers] = [_rules_table(table, decision, outcome)]
     blocks += [_surface(surfaces, k) for k in range(N_CLASSES)]
-    blocks += gate_charts.figures(table, decision)
+    blocks += gates.figures(table, decision)
     if families is not None and len(families) > 1:
         blocks += [_families(families), _families_table(families)]
     return Section(
@@ -63,7 +63,7 @@ def _rules_table(table: Table, decision: Decision, outcome: Outcome) -> Numbers:
     for k, rule in enumerate(decision.tuned.classes):
         scores = [f"{score['class_mean'][k]:.5f}", number(score["class_positive"][k])]
         counts = [str(score[key][k]) for key in ("n_positive", "fp", "fn")]
-        rows.append([str(CLASSES[k]), *_of_rule(rule), *scores, *counts])
+        rows.append([str(CLASSES[k]), *of_rule(rule), *scores, *counts])
     head = ["class", "threshold", "min area, px", "gate", "more", "mean Dice", "positive-only", "masks", "FP", "FN"]
     return Numbers("What ships, and what such rules score held out", head, rows)
 

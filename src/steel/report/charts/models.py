@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from steel.competition import CLASSES
-from steel.report.charts import figure
+from steel.report.charts.draw import figure
 from steel.report.outcomes import WAYS
 from steel.report.section import Figure, Numbers, Section
 from steel.report.text import number

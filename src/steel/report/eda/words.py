@@ -3,7 +3,7 @@
 from typing import Any
 
 from steel.competition import CLASSES
-from steel.report.eda_pass import MIN_STRIPS, STATISTICS
+from steel.report.eda.look import MIN_STRIPS, STATISTICS
 
 # Bounds of an AUC above .5 that is not chance: below each, what it says of train and test.
 VERDICTS = ((0.6, "nearly alike"), (0.75, "somewhat different"), (1.01, "easily told apart"))

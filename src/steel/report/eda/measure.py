@@ -1,62 +1,26 @@
-"""Stage `eda`: the prepared data in numbers (eda.json) and pictures, before anything is trained."""
+"""The prepared data in numbers, and examples of it."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from steel import files
 from steel.competition import CLASSES, N_CLASSES
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import group_of
 from steel.paths import Paths
-from steel.report.eda_pass import BLACK_SHARE, MEAN, MIN_STRIPS, QUANTILES, STATISTICS, STD, Seen, look
+from steel.report.eda.look import BLACK_SHARE, MEAN, MIN_STRIPS, QUANTILES, STATISTICS, STD, Seen, look
 from steel.report.overlay import outline
-from steel.stage import Spec, recorded
+from steel.report.section import Picture
 
-CODE = (
-    *("report/eda", "report/eda_pass", "report/eda_charts", "report/eda_words"),
-    *("report/charts", "report/section", "report/overlay", "report/text"),
-    *("data/cache", "data/folds", "competition"),
-)
 BINS_PER_DECADE = 5
 MEAN_EDGES, STD_EDGES = np.arange(0, 261, 10), np.arange(0, 131, 5)  # grey levels
 N_PARTS, N_TELLING = 5, 6  # of train against test
 EXAMPLES = 2
 EXAMPLE_SIZE = 800, 128  # width, height, px
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A strip to look at: what it is, the same for those who cannot see it, and (H, W, 3) uint8, BGR."""
-
-    caption: str
-    alt: str
-    bgr: NDArray[np.uint8]
-
-
-def spec(paths: Paths) -> Spec:
-    """What the numbers are made from; the split, where one stands, tells the duplicates."""
-    folds = files.sha256(paths.folds) if paths.folds.exists() else "missing"
-    inputs = {"cache": recorded(paths.cache), "folds": folds}
-    return Spec("eda", paths.data / "eda", {}, inputs, CODE, {"opencv": cv2.__version__})
-
-
-def make(paths: Paths) -> dict[Path, str]:
-    """Write eda.json and the figures; their digests."""
-    from steel.report import charts, eda_charts  # Altair takes a second to import
-    from steel.report.section import Figure
-
-    folder, numbers = paths.data / "eda", measure(paths)
-    files.write_json(folder / "eda.json", numbers)
-    figures = [block for block in eda_charts.section(numbers).blocks if isinstance(block, Figure)]
-    written = [folder / "eda.json", *(charts.write_png(figure, folder) for figure in figures)]
-    return {path: files.sha256(path) for path in written}
 
 
 def measure(paths: Paths) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import pytest
 import toy
 
 from steel.paths import Paths
-from steel.report import charts, eda
-from steel.report.eda_charts import section
-from steel.report.eda_words import leads, verdict
+from steel.report.charts import draw
+from steel.report.charts.data import section
+from steel.report.eda import measure as eda
+from steel.report.eda.words import leads, verdict
 from steel.report.section import Figure, Numbers
 
 TELLING = {"statistic": "mean level", "auc": 0.79, "train": 90.5, "test": 102.25}
@@ -180,12 +181,12 @@ def test_data_without_masks_or_test_strips(tmp_path: Path, monkeypatch: pytest.M
     assert list(figures(found)) == ["counts", "together", "levels-mean", "levels-std"]
     assert [row[0] for row in tables(found)["Grey"].rows] == ["train, clean"]
     assert [picture.caption.split(":")[0] for picture in eda.examples(paths)] == ["clean", "clean"]
-    charts.write_png(figures(found)["together"], tmp_path)  # its shares are of nothing
+    draw.write_png(figures(found)["together"], tmp_path)  # its shares are of nothing
 
 
 def test_pictures_show_something(shown: dict[str, Figure], tmp_path: Path) -> None:
     for figure in shown.values():
-        image = cv2.imread(str(charts.write_png(figure, tmp_path)))
+        image = cv2.imread(str(draw.write_png(figure, tmp_path)))
         assert image is not None
         assert image[0, 0].tolist() == [255, 255, 255]
         assert len(np.unique(image[..., 0])) > 50, figure.name

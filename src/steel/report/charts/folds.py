@@ -14,7 +14,7 @@ from steel.competition import CLASSES
 from steel.data.cache import AREAS
 from steel.data.folds import read_folds
 from steel.paths import Paths
-from steel.report.charts import by_class, figure
+from steel.report.charts.draw import by_class, figure
 from steel.report.outcomes import WAYS
 from steel.report.section import Figure, Numbers, Section
 from steel.report.text import number

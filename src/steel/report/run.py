@@ -1,0 +1,140 @@
+"""Stage `report`: the cross-validation in numbers (cv.json, strips.csv), in words (cv.md), in pictures, as a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from steel import files
+from steel.data.folds import group_of
+from steel.decide import run
+from steel.decide.decision import Decision
+from steel.decide.surfaces import Surfaces
+from steel.decide.table import Table
+from steel.metrics import dice
+from steel.paths import Paths
+from steel.report import change, cv, sheets, strip_table
+from steel.report.change import Change
+from steel.report.eda import run as eda
+from steel.report.limits import Limits, limits
+from steel.report.models import judge_models
+from steel.report.outcomes import Outcome, best_known, judge
+from steel.report.section import Section
+from steel.stage import Spec, recorded
+
+CODE = ("report", "decide", "metrics", "study_metrics", "competition", "infer/store", "data/cache", "data/folds")
+NUMBERS, WORDS, PAGE = "cv.json", "cv.md", "index.html"
+
+
+def spec(paths: Paths, folds: Sequence[int]) -> Spec:
+    """What the report is made from."""
+    inputs = {**run.spec(paths, folds).inputs, "decide": recorded(paths.decide)}  # stores and masks are read again
+    inputs["eda"] = recorded(paths.eda)
+    config: dict[str, Any] = {"folds": list(folds), **asdict(paths.solution.report)}
+    if other := paths.solution.report.against:
+        inputs[f"report of {other}"] = change.recorded_in(Path(other))
+    return Spec("report", paths.report, config, inputs, CODE)
+
+
+def make(paths: Paths) -> dict[Path, str]:
+    """Write numbers, words, pictures and page; their digests."""
+    table, ships, decision = run.load(paths.decide, paths.solution)
+    outcomes = judge(table, decision, ships)
+    outcome = outcomes[best_known(outcomes)]
+    group = group_of(paths.folds, table.image_ids.tolist())
+    change.keep(paths.report, recorded(paths.decide))
+    strips = strip_table.of_outcome(table, outcome)
+    changes = _changes(paths, strips, group)
+    models = judge_models(paths, decision, decision.folds)
+    limited = limits(table, decision, best_known(outcomes))
+    numbers = {
+        **cv.as_json(paths, table, decision, outcomes, group),
+        "decided": recorded(paths.decide),
+        "limits": limited.as_dict(),
+        "models": [row.as_dict() for row in models],
+        "votes": files.read_json(paths.decide / run.VOTES) if (paths.decide / run.VOTES).exists() else None,
+        "changes": [one.as_dict() for one in changes],
+    }
+    written = draw_all(paths, numbers, limited, changes, table, decision, outcome)
+    strip_table.save(strips, paths.report / strip_table.FILE)
+    files.write_json(paths.report / NUMBERS, numbers)
+    with files.atomic(paths.report / WORDS) as temporary:
+        temporary.write_text(cv.as_markdown(paths.solution.name, numbers, decision, models, limited))
+    written += [paths.report / name for name in (NUMBERS, WORDS, strip_table.FILE)]
+    return {path: files.sha256(path) for path in written}
+
+
+def draw_all(
+    paths: Paths,
+    numbers: dict[str, Any],
+    limited: Limits,
+    changes: Sequence[Change],
+    table: Table,
+    decision: Decision,
+    outcome: Outcome,
+) -> list[Path]:
+    """Write page, charts and sheets of strips."""
+    from steel.report import overview, page  # Altair takes a second to import
+    from steel.report.charts import draw
+
+    made = overview.page(numbers, limited, changes, sections(paths, numbers, table, decision, outcome))
+    written = [page.write(paths.report / PAGE, made, _gallery(paths, table, decision, outcome))]
+    written += [draw.write_png(one, paths.report) for one in made.figures]
+    return written + _sheets(paths, table, decision, outcome)
+
+
+def sections(
+    paths: Paths, numbers: dict[str, Any], table: Table, decision: Decision, outcome: Outcome
+) -> list[Section]:
+    """The sections of the page, but for the gallery."""
+    from steel.report.charts import confusion, curves, decisions, folds, models
+
+    names = dict.fromkeys([*decision.segmenters, *decision.gates])
+    logs = {(name, fold): _log(paths.fold(name, fold)) for name in names for fold in decision.folds}
+    return [
+        folds.section(numbers, folds.read_split(paths)),
+        decisions.section(Surfaces.load(paths.decide / run.SURFACES), table, decision, outcome, None),
+        models.section(numbers["models"], numbers["votes"], None),
+        curves.section(logs),
+        confusion.section(table, outcome),
+        eda.section(files.read_json(paths.eda / eda.NUMBERS), short=True),
+    ]
+
+
+def _changes(paths: Paths, strips: Any, group: Sequence[str]) -> list[Change]:
+    previous = change.since_previous(paths.report, strips, group)
+    other = paths.solution.report.against
+    return [*([previous] if previous else []), *([change.since_other(Path(other), strips, group)] if other else [])]
+
+
+def _gallery(paths: Paths, table: Table, decision: Decision, outcome: Outcome) -> str:
+    from steel.report.gallery import cards, choose
+
+    chosen = cards.pictures(paths, table, decision, choose.choose(table, outcome))
+    return cards.fragment(chosen, "fold" if len(decision.folds) > 1 else "part")
+
+
+def _sheets(paths: Paths, table: Table, decision: Decision, outcome: Outcome) -> list[Path]:
+    """Pictures of the worst and the best strips."""
+    positive = dice(outcome.pred_px, table.true_px, outcome.overlap_px)
+    positive[table.true_px == 0] = np.nan
+    written = []
+    for name, sign in (("worst", 1), ("best", -1)):
+        if rows := sheets.extremes(sign * positive):
+            path = paths.report / f"{name}.png"
+            with files.atomic(path) as temporary:
+                picture = sheets.gallery(paths, table, decision, rows, positive)
+                temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+            written.append(path)
+    return written
+
+
+def _log(folder: Path) -> list[dict[str, Any]]:
+    """A training's epochs."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
