@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from steel.decide import held_out, run
 from steel.decide.blends import Ensemble, search_votes, vote_equally
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend, mean_gate
+from steel.decide.family_gains import FAMILY_GAINS
 from steel.decide.grid import default_grid
 from steel.decide.held_out import build_tables, class_probs, outputs_of
+from steel.decide.model_scores import MODELS, Models
 from steel.decide.search import lofo
 from steel.decide.table import LAYOUT, Table
 from steel.errors import UserError
@@ -90,7 +93,6 @@ def test_a_blind_model_loses_its_votes(paths: Paths) -> None:
     assert set(found.tables) == {even, found.ships, *found.rotations.values()}
     assert found.ships.counts[2] == (1, 0)  # of fpn, and of the blind one
     assert found.evidence["masks"]["3"]["is_adopted"] and found.evidence["masks"]["3"]["gain"] > 0
-    assert np.shape(found.evidence["correlations"]["segmenters"]["all"]) == (2, 2)
 
 
 def test_tables_of_many_blends_are_those_of_each_alone(paths: Paths) -> None:
@@ -121,6 +123,9 @@ def test_what_is_written_is_what_was_found(decided_run: Paths) -> None:
         rules = lofo(found.tables[blend], default_grid(ships, 8, 8))[fold]
         assert decision.lofo[fold] == rules
     votes = json.loads((decided_run.decide / run.VOTES).read_text())
+    models = Models.load(decided_run.decide)
+    assert models.correlations == votes["correlations"]
+    assert np.shape(votes["correlations"]["segmenters"]["all"]) == (2, 2)
     assert votes["mean"] == pytest.approx(_mean(table, decision), abs=1e-12)
     equally = vote_equally(decided_run, FOLDS)
     assert votes["equal_mean"] == pytest.approx(_lofo_mean(equally.honest), abs=1e-12)
@@ -170,8 +175,33 @@ def test_a_poisoned_fold_changes_nothing_that_is_chosen_for_it(decided_run: Path
 def test_equal_votes_write_no_more_than_is_needed(decided_run: Paths) -> None:
     assert (decided_run.decide / run.VOTES).exists()
     equal = Paths(replace(decided_run.solution, decide=replace(decided_run.solution.decide, ensemble="equal")))
-    assert {path.name for path in run.make(equal, FOLDS)} == {run.TABLE, run.RULES, run.SURFACES, run.SOLUTION}
+    always = {run.TABLE, run.RULES, run.SURFACES, run.SOLUTION, MODELS, FAMILY_GAINS}
+    assert {path.name for path in run.make(equal, FOLDS)} == always
     assert not (decided_run.decide / run.VOTES).exists() and not (decided_run.decide / run.SHIPS).exists()
+
+
+@pytest.mark.parametrize("way", ["equal", "search"])
+def test_the_blind_model_is_not_missed(paths: Paths, way: Literal["equal", "search"]) -> None:
+    """Equal votes are better off without it; those that are found have left it out of class 3 already."""
+    one = Paths(replace(paths.solution, decide=replace(paths.solution.decide, ensemble=way)))
+    run.make(one, FOLDS)
+    models = Models.load(one.decide)
+    assert models.left_out is not None and models.correlations is not None
+    fpn, blind = (models.left_out["segmenters"][name]["gain"] for name in ("fpn", "blind"))
+    assert fpn > 0.02
+    assert blind < -0.02 if way == "equal" else blind >= -0.02
+    assert list(models.left_out["gates"]) == ["gate"]
+
+
+def test_a_single_part_leaves_nothing_out(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier run told of families is removed."""
+    monkeypatch.setattr(held_out, "N_PARTS", 1)
+    assert (paths.decide / FAMILY_GAINS).exists()
+    run.make(paths, [1])
+    models = Models.load(paths.decide)
+    assert models.left_out is None and models.correlations is not None
+    assert {row.rules for row in models.rows} == {"fixed"}
+    assert not (paths.decide / FAMILY_GAINS).exists()
 
 
 def test_the_submission_follows_the_votes(paths: Paths) -> None:

@@ -13,13 +13,14 @@ from test_families import for_hysteresis
 from steel import files, stage
 from steel.data.cache import open_strips
 from steel.data.folds import fold_of, group_of, write_folds
-from steel.decide import held_out, run
+from steel.decide import family_gains, held_out, run
 from steel.decide.blends import Ensemble
 from steel.decide.components import COMPONENT_LEVELS, COMPONENTS_PX, without_small
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend, largest_class
 from steel.decide.families import PLAIN, family_of
 from steel.decide.grid import default_grid
+from steel.decide.model_scores import Alone
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
 from steel.decide.search import lofo, search
@@ -28,6 +29,7 @@ from steel.decide.table import LAYOUT, Table
 from steel.errors import UserError
 from steel.infer.store import open_store
 from steel.paths import Paths
+from steel.study_metrics import SUMS
 
 FOLDS = (0, 1, 2)
 
@@ -138,7 +140,9 @@ def rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[P
     even = Blend.equal(1, 1)
     ships = replace(even, kinds=("root",) * 4)
     blends = {fold: even if fold in (0, 3) else ships for fold in range(5)}
-    ensemble = Ensemble(ships, blends, {even: equally, ships: better}, evidence={"found": 1})
+    alone = [Alone(np.zeros(1, SUMS), [])] * len(planted)
+    tables, probs = {even: equally, ships: better}, [np.ones((len(planted), 4))]
+    ensemble = Ensemble(ships, blends, tables, evidence={"found": 1}, alone=alone, probs=probs)
     monkeypatch.setattr(run, "vote_equally", lambda *_: ensemble)
     with tiny.within(tmp_path):
         paths, ids = Paths(tiny.solution()), equally.image_ids.tolist()
@@ -185,6 +189,18 @@ def test_the_plain_rules_are_plain_where_others_are_adopted(rotated: tuple[Paths
     for fold in (0, 3):
         assert {family_of(rule) for rule in decision.lofo[fold].classes} == {"hysteresis"}
     assert {family_of(rule) for rules in decision.plain.values() for rule in rules.classes} == {PLAIN}
+
+
+def test_the_gains_of_families_are_those_of_the_rotations(rotated: tuple[Paths, Ensemble]) -> None:
+    """Folds 0 and 3 need hysteresis in all four classes; the others find all by plain rules."""
+    paths, _ = rotated
+    found = family_gains.load(paths.decide)
+    table, _, decision = run.load(paths.decide)
+    assert found is not None
+    assert found["plain"]["mean"] == pytest.approx(mean_of(decision.plain, table))
+    gain = found["hysteresis"]
+    assert gain["gain"] == pytest.approx(mean_of(decision.lofo, table) - mean_of(decision.plain, table))
+    assert (gain["adopted_in"], gain["n_rotations"]) == (8, 20)
 
 
 def test_stores_of_other_strips_are_refused(copied: Paths) -> None:

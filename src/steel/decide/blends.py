@@ -1,8 +1,8 @@
 """How the models of a solution vote: equally, or by weights that surely gain; and the tables under these votes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from steel.decide.combine import Outputs
 from steel.decide.ensemble import Blend
 from steel.decide.held_out import build_tables
-from steel.decide.sample import Points, Sample, correlations, reduce_strip
+from steel.decide.model_scores import Alone, look_alone
+from steel.decide.sample import Points, Sample, reduce_strip
 from steel.decide.table import Table
 from steel.decide.weights import search_blends
 from steel.paths import Paths
@@ -20,19 +21,25 @@ from steel.workers import cores
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The votes of a solution's models.
+    """The votes of a solution's models, and what the pass over their maps has told of each.
 
     Attributes:
         ships: the blend chosen on all folds.
         rotations: value of `Table.fold` to the blend chosen on the others.
         tables: of all held-out strips, under each of these blends and under equal votes.
         evidence: what the search found, for the report; empty where votes are equal without any search.
+        alone: of each strip, what the segmenters show, each alone.
+        probs: class probabilities (n, 4) of each classifier.
+        sample: of the pixels; None where there are no two models of a kind.
     """
 
     ships: Blend
     rotations: dict[int, Blend]
     tables: dict[Blend, Table]
     evidence: dict[str, Any] = field(default_factory=dict)
+    alone: list[Alone] = field(default_factory=list)
+    probs: list[NDArray[np.float64]] = field(default_factory=list)
+    sample: Sample | None = None
 
     @cached_property
     def honest(self) -> Table:
@@ -41,10 +48,21 @@ class Ensemble:
 
 
 def vote_equally(paths: Paths, folds: Sequence[int]) -> Ensemble:
-    """Every model counts alike."""
-    even = _even(paths)
-    (table,) = build_tables(paths, folds, [even]).tables
-    return Ensemble(even, dict.fromkeys(_folds(table), even), {even: table})
+    """Every model counts alike: one pass over the stores."""
+    segmenters, gates = paths.solution.segmenters, paths.solution.gates
+    even = Blend.equal(len(segmenters), len(gates))
+    look = partial(_look, sampled=max(len(segmenters), len(gates)) > 1)
+    built = build_tables(paths, folds, [even], look)
+    (table,) = built.tables
+    points = [found for _, found in built.found if found is not None]
+    return Ensemble(
+        ships=even,
+        rotations=dict.fromkeys(np.unique(table.fold).tolist(), even),
+        tables={even: table},
+        alone=[alone for alone, _ in built.found],
+        probs=built.probs,
+        sample=Sample.of(points, table.fold, table.true_px, built.probs) if points else None,
+    )
 
 
 def search_votes(paths: Paths, folds: Sequence[int]) -> Ensemble:
@@ -52,30 +70,21 @@ def search_votes(paths: Paths, folds: Sequence[int]) -> Ensemble:
 
     One pass over the stores gives the table under equal votes and the sample, a second one the other tables.
     """
-    even = _even(paths)
-    built = build_tables(paths, folds, [even], _reduce)
-    (table,) = built.tables
-    if len(_folds(table)) < 2:  # nothing can be left out: as for the rules
-        return Ensemble(even, dict.fromkeys(_folds(table), even), {even: table})
-    sample = Sample.of(built.found, table.fold, table.true_px, built.probs)
+    equally = vote_equally(paths, folds)
+    if equally.sample is None or len(equally.rotations) < 2:  # nothing to weigh, or to leave out
+        return equally
     wanted = paths.solution.machine.workers
-    found = search_blends(sample, wanted if wanted is not None else cores())
-    tables = {even: table}
-    if others := [blend for blend in dict.fromkeys([found.ships, *found.rotations.values()]) if blend != even]:
+    found = search_blends(equally.sample, wanted if wanted is not None else cores())
+    tables = dict(equally.tables)
+    if others := [blend for blend in dict.fromkeys([found.ships, *found.rotations.values()]) if blend not in tables]:
         tables |= zip(others, build_tables(paths, folds, others).tables, strict=True)
-    return Ensemble(found.ships, found.rotations, tables, found.evidence() | {"correlations": correlations(sample)})
+    return replace(
+        equally, ships=found.ships, rotations=found.rotations, tables=tables, evidence=dict(found.evidence())
+    )
 
 
-def _reduce(outputs: Outputs, mask_bits: NDArray[np.uint8]) -> Points:
-    return reduce_strip(outputs.maps, mask_bits)
-
-
-def _even(paths: Paths) -> Blend:
-    return Blend.equal(len(paths.solution.segmenters), len(paths.solution.gates))
-
-
-def _folds(table: Table) -> list[int]:
-    return [int(fold) for fold in np.unique(table.fold)]
+def _look(outputs: Outputs, mask_bits: NDArray[np.uint8], sampled: bool) -> tuple[Alone, Points | None]:
+    return look_alone(outputs.maps, mask_bits), reduce_strip(outputs.maps, mask_bits) if sampled else None
 
 
 def _stitch(tables: Mapping[int, Table]) -> Table:

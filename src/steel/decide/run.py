@@ -14,10 +14,14 @@ from steel.decide.blends import Ensemble, search_votes, vote_equally
 from steel.decide.bootstrap import interval, resample
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend
-from steel.decide.families import FAMILIES, PLAIN
+from steel.decide.families import PLAIN
+from steel.decide.family_gains import ALL, FAMILY_GAINS, gains_of_families, search_all
 from steel.decide.grid import Grid, default_grid
+from steel.decide.left_out import estimate
+from steel.decide.model_scores import MODELS, Models, judge_models
 from steel.decide.rules import Rules, fixed_rules
-from steel.decide.search import apply_rotated, lofo, search
+from steel.decide.sample import correlations
+from steel.decide.search import apply_rotated, lofo
 from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
 from steel.errors import UserError
@@ -28,7 +32,7 @@ from steel.stage import RECORD, Spec, recorded
 TABLE, SHIPS, RULES, VOTES, SOLUTION = "table.npy", "ships.npy", "rules.json", "votes.json", "solution.json"
 SURFACES = "surfaces.npz"
 PACKAGES = ("numpy", "opencv-python-headless", "scikit-learn")  # those that have a say in the numbers
-CODE = ("decide", "infer/store", "data/cache", "data/folds", "metrics", "competition")
+CODE = ("decide", "infer/store", "data/cache", "data/folds", "metrics", "study_metrics", "competition")
 
 
 def spec(paths: Paths, folds: Sequence[int]) -> Spec:
@@ -43,34 +47,40 @@ def spec(paths: Paths, folds: Sequence[int]) -> Spec:
 
 
 def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
-    """Build the tables, search votes and rules; the digests of what is written."""
+    """Build the tables, search votes and rules, judge the models; the digests of what is written."""
     solution = paths.solution
-    has_choice = max(len(solution.segmenters), len(solution.gates)) > 1
-    find = search_votes if solution.decide.ensemble == "search" and has_choice else vote_equally
-    ensemble = find(paths, folds)
+    ensemble = (search_votes if solution.decide.ensemble == "search" else vote_equally)(paths, folds)
     ships = ensemble.tables[ensemble.ships]
     grid = default_grid(ships, solution.decide.n_area, solution.decide.n_gate)
+    models = _models(solution, ensemble)
+    searched = search_all(ensemble, grid)
+    group = group_of(paths.folds, ships.image_ids.tolist())
+    gains = gains_of_families(searched.rotated, ensemble.honest, group)
     decision = Decision(
         segmenters=solution.segmenters,
         gates=solution.gates,
         folds=list(folds),
         blend=ensemble.ships,
-        tuned=search(ships, grid),
+        tuned=searched.tuned,
         fixed=_fixed(solution),
-        lofo=_rotate(ensemble, grid, tuple(FAMILIES)),
-        plain=_rotate(ensemble, grid, (PLAIN,)),
+        lofo=searched.rotated[ALL],
+        plain=searched.rotated[PLAIN],
         blends={fold: blend for fold, blend in ensemble.rotations.items() if blend != ensemble.ships},
     )
     written = {TABLE: ensemble.honest.save, RULES: decision.save, SURFACES: Surfaces.of(ships, grid).save}
+    written[MODELS] = models.save
     if decision.blends:
         written[SHIPS] = ships.save
+    if gains:
+        written[FAMILY_GAINS] = partial(files.write_json, value=gains)
     if ensemble.evidence:
-        votes = {**ensemble.evidence, **_gives(paths, ensemble, decision, grid)}
+        told = {**ensemble.evidence, "correlations": models.correlations}
+        votes = {**told, **_gives(ensemble, decision, grid, group)}
         written[VOTES] = partial(files.write_json, value=votes)
     written[SOLUTION] = partial(files.write_json, value=asdict(solution))
     for name, write in written.items():  # all is known by now: what stood is replaced within moments
         write(paths.decide / name)
-    for name in {SHIPS, VOTES} - set(written):
+    for name in {SHIPS, VOTES, FAMILY_GAINS} - set(written):
         files.remove(paths.decide / name)
     return {paths.decide / name: files.sha256(paths.decide / name) for name in written}
 
@@ -89,24 +99,23 @@ def check_whole(folder: Path) -> None:
             raise UserError(f"{folder / name} is not as recorded: run `steel decide CONFIG` again")
 
 
-def _rotate(ensemble: Ensemble, grid: Grid, families: Sequence[str]) -> dict[int, Rules]:
-    """Rules of every rotation, searched on the table under the rotation's own votes; none with a single part."""
-    if len(ensemble.rotations) < 2:
-        return {}
-    rules: dict[int, Rules] = {}
-    for blend in dict.fromkeys(ensemble.rotations.values()):
-        left_out = [fold for fold, own in ensemble.rotations.items() if own == blend]
-        rules |= lofo(ensemble.tables[blend], grid, families, left_out)
-    return dict(sorted(rules.items()))
+def _models(solution: Solution, ensemble: Ensemble) -> Models:
+    """What is known of each model, for the report."""
+    rows = judge_models(solution, ensemble.honest, ensemble.alone, ensemble.probs, _fixed(solution))
+    sample = ensemble.sample
+    if sample is None:
+        return Models(rows)
+    left_out = estimate(sample, ensemble.ships, solution.segmenters, solution.gates)
+    return Models(rows, left_out, correlations(sample))
 
 
-def _gives(paths: Paths, ensemble: Ensemble, decision: Decision, grid: Grid) -> dict[str, Any]:
+def _gives(ensemble: Ensemble, decision: Decision, grid: Grid, group: Sequence[str]) -> dict[str, Any]:
     """What the votes found give, leaving one fold out, against equal votes: for the report."""
     even = Blend.equal(len(decision.segmenters), len(decision.gates))
     equal_table, table = ensemble.tables[even], ensemble.honest
-    shown = apply_rotated(lofo(equal_table, grid), equal_table), apply_rotated(decision.lofo, table)
+    equal_rules = decision.lofo if table is equal_table else lofo(equal_table, grid)
+    shown = apply_rotated(equal_rules, equal_table), apply_rotated(decision.lofo, table)
     values = [dice(pred_px, table.true_px, overlap_px) for pred_px, overlap_px in shown]
-    group = group_of(paths.folds, table.image_ids.tolist())
     equal_mean, mean = (resample(of_one, table.true_px > 0, group).mean for of_one in values)
     return {"equal_mean": equal_mean[0], "mean": mean[0], "gap": interval(mean - equal_mean).as_json()}
 

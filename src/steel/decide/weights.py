@@ -176,7 +176,7 @@ class BagSearch:
         gains = []
         for fold in sorted(folds):
             others = folds - {fold}
-            gains.append(self._left_out(self.best(others), others, fold) - self._left_out(even, others, fold))
+            gains.append(self.left_out(self.best(others), others, fold) - self.left_out(even, others, fold))
         gain = np.concatenate(gains)
         error = float(gain.std() / np.sqrt(len(gain)))
         return Adoption(self.best(folds), float(gain.mean()), error, is_sure(gain))
@@ -199,6 +199,17 @@ class BagSearch:
             highest = float(smooth(self._gains(bag, folds)).max())
             self._scores[bag, folds] = max(0.0, round(highest, 9))  # what differs by the rounding of sums is equal
         return self._scores[bag, folds]
+
+    def left_out(self, bag: Bag, folds: Folds, fold: int) -> NDArray[np.float64]:
+        """Gains (n,) over showing nothing, in another fold, of a bag under the rule that some folds choose for it."""
+        gains = np.zeros(self.n_images[fold])  # those without points come last: nothing to gain
+        point = choose(self._gains(bag, folds))
+        if point is not None:
+            t, a, g = point
+            shown, gate = self.show(bag, fold)
+            passes = (shown.area_px[t] >= self.grid.areas_px[a]) & (gate >= np.float32(self.grid.gates[g]))
+            gains[: len(passes)] = shown.gain[t] * passes
+        return gains
 
     def _greedy(self, kind: str, folds: Folds) -> Bag:
         """Forward selection with replacement, from the empty bag; the best bag on the way.
@@ -250,17 +261,6 @@ class BagSearch:
             shown, gate = self.show(bag, fold)
             self._sums[bag, fold] = sums_of(shown.gain, shown.area_px, gate, self.grid)
         return self._sums[bag, fold]
-
-    def _left_out(self, bag: Bag, folds: Folds, fold: int) -> NDArray[np.float64]:
-        """Gains (n,) over showing nothing, in another fold, of a bag under the rule that some folds choose for it."""
-        gains = np.zeros(self.n_images[fold])  # those without points come last: nothing to gain
-        point = choose(self._gains(bag, folds))
-        if point is not None:
-            t, a, g = point
-            shown, gate = self.show(bag, fold)
-            passes = (shown.area_px[t] >= self.grid.areas_px[a]) & (gate >= np.float32(self.grid.gates[g]))
-            gains[: len(passes)] = shown.gain[t] * passes
-        return gains
 
 
 def _add(counts: Iterable[int], step: Mapping[int, int]) -> list[int]:

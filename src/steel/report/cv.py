@@ -7,12 +7,12 @@ import numpy as np
 
 from steel.competition import CLASSES, N_CLASSES
 from steel.decide.decision import Decision
+from steel.decide.model_scores import ModelRow
 from steel.decide.table import Table
 from steel.paths import Paths
 from steel.report import uncertainty
 from steel.report.limits import Limits
 from steel.report.limits import as_markdown as limits_section
-from steel.report.models import ModelRow
 from steel.report.models import as_markdown as models_section
 from steel.report.outcomes import WAYS, Outcome, best_known, public_mean
 from steel.report.rule_words import of_rule

@@ -13,8 +13,9 @@ import numpy as np
 
 from steel import files
 from steel.data.folds import group_of
-from steel.decide import run
+from steel.decide import family_gains, run
 from steel.decide.decision import Decision
+from steel.decide.model_scores import Models
 from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
 from steel.metrics import dice
@@ -23,7 +24,6 @@ from steel.report import change, cv, sheets, strip_table
 from steel.report.change import Change
 from steel.report.eda import run as eda
 from steel.report.limits import Limits, limits
-from steel.report.models import judge_models
 from steel.report.outcomes import Outcome, best_known, judge
 from steel.report.section import Section
 from steel.stage import Spec, recorded
@@ -51,13 +51,16 @@ def make(paths: Paths) -> dict[Path, str]:
     change.keep(paths.report, recorded(paths.decide))
     strips = strip_table.of_outcome(table, outcome)
     changes = _changes(paths, strips, group)
-    models = judge_models(paths, decision, decision.folds)
+    models = Models.load(paths.decide)
     limited = limits(table, decision, best_known(outcomes))
     numbers = {
         **cv.as_json(paths, table, decision, outcomes, group),
         "decided": recorded(paths.decide),
         "limits": limited.as_dict(),
-        "models": [row.as_dict() for row in models],
+        "models": [row.as_dict() for row in models.rows],
+        "left_out": models.left_out,
+        "correlations": models.correlations,
+        "families": family_gains.load(paths.decide),
         "votes": files.read_json(paths.decide / run.VOTES) if (paths.decide / run.VOTES).exists() else None,
         "changes": [one.as_dict() for one in changes],
     }
@@ -65,7 +68,7 @@ def make(paths: Paths) -> dict[Path, str]:
     strip_table.save(strips, paths.report / strip_table.FILE)
     files.write_json(paths.report / NUMBERS, numbers)
     with files.atomic(paths.report / WORDS) as temporary:
-        temporary.write_text(cv.as_markdown(paths.solution.name, numbers, decision, models, limited))
+        temporary.write_text(cv.as_markdown(paths.solution.name, numbers, decision, models.rows, limited))
     written += [paths.report / name for name in (NUMBERS, WORDS, strip_table.FILE)]
     return {path: files.sha256(path) for path in written}
 
@@ -99,8 +102,10 @@ def sections(
     logs = {(name, fold): _log(paths.fold(name, fold)) for name in names for fold in decision.folds}
     return [
         folds.section(numbers, folds.read_split(paths)),
-        decisions.section(Surfaces.load(paths.decide / run.SURFACES), table, decision, outcome, None),
-        models.section(numbers["models"], numbers["votes"], None),
+        decisions.section(Surfaces.load(paths.decide / run.SURFACES), table, decision, outcome, numbers["families"]),
+        models.section(
+            numbers["models"], numbers["votes"], {key: numbers[key] for key in ("left_out", "correlations")}
+        ),
         curves.section(logs),
         confusion.section(table, outcome),
         eda.section(files.read_json(paths.eda / eda.NUMBERS), short=True),
