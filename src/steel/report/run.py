@@ -103,9 +103,7 @@ def sections(
     return [
         folds.section(numbers, folds.read_split(paths)),
         decisions.section(Surfaces.load(paths.decide / run.SURFACES), table, decision, outcome, numbers["families"]),
-        models.section(
-            numbers["models"], numbers["votes"], {key: numbers[key] for key in ("left_out", "correlations")}
-        ),
+        models.section(numbers["models"], numbers["votes"], numbers),
         curves.section(logs),
         confusion.section(table, outcome),
         eda.section(files.read_json(paths.eda / eda.NUMBERS), short=True),
