@@ -1,4 +1,4 @@
-.PHONY: help setup test test-slow lint bench clean
+.PHONY: help setup test test-slow test-browser lint bench clean
 PY := .venv/bin/python
 
 help:         ## Show the targets
@@ -12,6 +12,9 @@ test: setup   ## Run the tests, all but the slow ones (under 8 minutes on two co
 
 test-slow: setup  ## Run the slow tests: the whole demo, and a run killed 20 times
 	@$(PY) -m pytest -m slow -s
+
+test-browser: setup  ## Look at the report in a real browser (fetches Chromium if there is none)
+	@scripts/browser.sh && $(PY) -m pytest -m browser
 
 lint: setup   ## Check style (ruff) and types (mypy)
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

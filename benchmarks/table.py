@@ -1,6 +1,6 @@
 """The decision table at the size of the train set, from the stores of some segmenters and a classifier.
 
-    python benchmarks/table.py [--n_images 12568] [--models 3] [--search]
+    python benchmarks/table.py [--n_images 12568] [--models 3] [--search | --report]
 
 Writes synthetic stores and masks into a temporary folder (some 6 GB at full size), builds the table from them as the
 stage `decide` does, and prints what reading and averaging alone take, what the table takes beyond, and the memory.
@@ -8,9 +8,11 @@ The maps are those of `store.py`: smooth, faint nearly everywhere, with blobs in
 and the files of the stores are links to them, so reading comes from memory: what a disk adds is not in the figures.
 With --search, the whole stage `decide` is timed instead, with the models' votes searched. Strips that repeat make
 every gain look sure, so that each rotation adopts votes of its own: the most tables that there can be.
+With --report, `decide`, `eda` and `report` are timed one after the other, on as many made-up strips (5.1 GB more).
 """
 
 import argparse
+import json
 import os
 import resource
 import tempfile
@@ -29,6 +31,7 @@ from steel.competition import HEIGHT, N_CLASSES, N_TRAIN, WIDTH
 from steel.config import DataConfig, DecideConfig, MachineConfig, ModelConfig, Solution, SplitConfig
 from steel.data.cache import AREAS, open_strips
 from steel.data.folds import fold_of, write_folds
+from steel.data.texture import surface
 from steel.decide import run
 from steel.decide.combine import Outputs
 from steel.decide.decision import Decision
@@ -37,6 +40,8 @@ from steel.decide.held_out import build_tables, map_strips
 from steel.decide.measure import measure
 from steel.infer.store import MAPS, VALUES, create_maps
 from steel.paths import Paths
+from steel.report import run as report
+from steel.report.eda import run as eda
 
 N_FOLDS, N_DRAWN = 5, 48
 
@@ -86,6 +91,30 @@ def write_store(folder: Path, ids: list[str], drawn: list[NDArray], rows: NDArra
             os.link(folder / MAPS / f"c.{source}.0.0.0", folder / MAPS / f"c.{place}.0.0.0")
 
 
+def write_images(paths: Paths, n: int, rng: np.random.Generator) -> None:
+    """Strips of steel, a tenth of them as test strips, and the logs of all trainings: what a report reads besides."""
+    steel = [surface(rng, 0.3, 0.5).image.clip(0, 255).astype(np.uint8) for _ in range(N_DRAWN)]
+    for part, count in (("train", n), ("test", n // 10)):
+        images = np.lib.format.open_memmap(
+            paths.cache / f"{part}_images.npy", mode="w+", dtype=np.uint8, shape=(count, HEIGHT, WIDTH)
+        )
+        for i in range(count):
+            images[i] = np.roll(steel[i % N_DRAWN], i, axis=1)
+        images.flush()
+    ids = [f"t{i:08x}.jpg" for i in range(n // 10)]
+    pd.DataFrame({"row": range(len(ids)), "image_id": ids, "sha256": "-"}).to_csv(paths.cache / "test.csv", index=False)
+    index = pd.read_csv(paths.cache / "train.csv")
+    masks = np.load(paths.cache / "train_masks.npy", mmap_mode="r")
+    areas = np.array([[int((masks[i] >> k & 1).sum()) for k in range(N_CLASSES)] for i in range(N_DRAWN)])
+    index[AREAS] = areas[np.arange(n) % N_DRAWN]
+    index.to_csv(paths.cache / "train.csv", index=False)
+    epochs = [{"epoch": e, "loss": 1 / e, "lr": 1e-3, "seconds": 60.0} for e in range(1, 41)]
+    for name in paths.solution.models:
+        for k in range(N_FOLDS):
+            lines = "".join(f"{json.dumps(epoch)}\n" for epoch in epochs)
+            (paths.fold(name, k) / "log.jsonl").write_text(lines)
+
+
 def read_only(outputs: Outputs, mask_bits: NDArray[np.uint8]) -> int:
     """The floor: maps read and averaged, the mask read."""
     prob, _ = outputs.combine(Blend.equal(len(outputs.maps), 0))
@@ -125,6 +154,16 @@ def time_stage(paths: Paths) -> None:
     print(f"the stage decide with searched votes: {seconds:.0f} s, {n_blends} ways of voting adopted; {_peaks()}")
 
 
+def time_report(paths: Paths) -> None:
+    """Print what the stages from `decide` to `report` take."""
+    seconds = {"decide": _seconds_of(lambda: run.make(paths, range(N_FOLDS)))}
+    seconds["eda"] = _seconds_of(lambda: eda.make(paths))
+    seconds["report"] = _seconds_of(lambda: report.make(paths))
+    print(f"{machine()}; {len(paths.solution.segmenters)} segmenters; {_peaks()}")
+    print(table([["stage", "seconds"], *([name, f"{s:.0f}"] for name, s in seconds.items())]))
+    print(f"the page: {(paths.report / report.PAGE).stat().st_size / 1e6:.1f} MB")
+
+
 def main() -> None:
     """Write the run, time the table and the stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -132,6 +171,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=3, help="segmenters")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--search", action="store_true", help="time the whole stage instead, with searched votes")
+    parser.add_argument("--report", action="store_true", help="time decide, eda and report instead")
     args = parser.parse_args()
     models = {f"net{m}": ModelConfig() for m in range(args.models)} | {"gate": ModelConfig(kind="classifier")}
     solution = Solution(
@@ -139,14 +179,16 @@ def main() -> None:
         models,
         DataConfig("big"),
         SplitConfig(n_folds=N_FOLDS),
-        decide=DecideConfig(ensemble="search"),
+        decide=DecideConfig(ensemble="search" if args.search else "equal"),
         machine=MachineConfig(device="cpu", workers=args.workers),
     )
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_run(Paths(solution), args.n_images, np.random.default_rng(0))
-        (time_stage if args.search else time_table)(Paths(solution))
+        if args.report:
+            write_images(Paths(solution), args.n_images, np.random.default_rng(0))
+        (time_report if args.report else time_stage if args.search else time_table)(Paths(solution))
         os.chdir(here)
 
 

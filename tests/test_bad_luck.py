@@ -112,7 +112,7 @@ def test_two_runs_at_once_and_ctrl_c_in_a_training(copied: Path, capsys: pytest.
         folder = "runs/tiny/gate/fold1"
         assert message == f"train gate fold 1: process {program.pid} is at work on {folder}; wait for it"
         tiny.run("status", args=changes)
-        assert f"train gate fold 1            running (process {program.pid})\n" in capsys.readouterr().out
+        assert f"train gate fold 1            running (process {program.pid}, since 20" in capsys.readouterr().out
         interrupt(program)
     assert Path(folder, "last.pt").exists()
     tiny.run("train", args=(*job, "--machine.workers", "0"))

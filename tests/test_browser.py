@@ -40,7 +40,8 @@ class Opened:
         self.page.goto(path.resolve().as_uri())
 
     def draw_all(self) -> None:
-        """Scroll to every chart, and wait until it is drawn."""
+        """Open what is shut, scroll to every chart, and wait until it is drawn."""
+        self.page.evaluate("document.querySelectorAll('main > section > details').forEach((one) => one.open = true)")
         for place in self.page.locator("[data-chart]").all():
             place.scroll_into_view_if_needed()
             place.locator("svg").first.wait_for()
@@ -97,6 +98,58 @@ def _tells(page: Any, mark: Any) -> bool:
     tip = page.locator("#vg-tooltip-element.visible")
     page.wait_for_timeout(30)
     return tip.count() > 0 and re.search(r"\d", tip.inner_text()) is not None
+
+
+@pytest.fixture
+def gallery(browser: Any, finished: Path) -> Iterator[Any]:
+    opened = Opened(browser, finished / "runs/tiny/report/index.html", WIDE)
+    opened.page.locator("#gallery").scroll_into_view_if_needed()
+    yield opened.page
+    opened.close()
+
+
+def cards(page: Any) -> list[str]:
+    return list(page.locator("#gallery-cards > li").all_inner_texts())
+
+
+def numbers(page: Any, pattern: str) -> list[float]:
+    """A number of each card that is shown."""
+    return [float(found.group(1).replace(",", "")) for text in cards(page) if (found := re.search(pattern, text))]
+
+
+def test_filters_change_what_is_shown(gallery: Any) -> None:
+    everything = cards(gallery)
+    assert len(everything) > 4
+    for name, pattern in (("kind", "false negative"), ("class", "class 3"), ("fold", "fold 1")):
+        select = gallery.locator(f"#gallery select[name={name}]")
+        select.select_option(pattern.split()[-1] if name != "kind" else pattern)
+        shown = cards(gallery)
+        assert 0 < len(shown) < len(everything) and all(pattern in text for text in shown)
+        assert gallery.locator("#gallery-count").inner_text().startswith(f"{len(shown)} of ")
+        gallery.get_by_role("button", name="reset").click()
+        assert cards(gallery) == everything
+
+
+def test_sorting_changes_the_order(gallery: Any) -> None:
+    pattern = r"Dice ([\d.]+)"
+    gallery.locator("#gallery select[name=sort]").select_option("Dice")
+    up = numbers(gallery, pattern)
+    gallery.locator("#gallery select[name=order]").select_option("descending")
+    down = numbers(gallery, pattern)
+    assert len(up) == len(cards(gallery)) and len(set(up)) > 1
+    assert up == sorted(up) and down == sorted(down, reverse=True)
+
+
+def test_a_card_opens_by_keyboard_and_shows_probabilities(gallery: Any) -> None:
+    card = gallery.locator("#gallery-cards > li").first
+    button = card.get_by_role("button", name="probabilities")
+    before = card.locator("svg").first.inner_html()
+    button.press("Enter")
+    assert card.locator("svg").first.inner_html() != before
+    card.locator("button.open").press("Enter")
+    assert gallery.locator("dialog[open]").count() == 1
+    gallery.keyboard.press("Escape")
+    assert gallery.locator("dialog[open]").count() == 0
 
 
 def test_the_theme_can_be_chosen(browser: Any, path: Path) -> None:

@@ -24,7 +24,7 @@ from steel.decide.expected import Calibration, ExpectedRule
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
 from steel.errors import UserError
-from steel.kaggle import bundle
+from steel.kaggle import bundle, client
 from steel.kaggle.image import SHIPPED
 from steel.paths import Paths
 from steel.stage import recorded
@@ -259,6 +259,7 @@ def test_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("KAGGLE_USERNAME", "KAGGLE_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(client._api_class(), "config", str(tmp_path / "kaggle.json"))
     with pytest.raises(UserError, match=r"^no Kaggle user name is known: give --owner NAME, set KAGGLE_USERNAME, or"):
         bundle.owner_name(None, tmp_path)
     (tmp_path / "kaggle.json").write_text('{"username": "anna", "key": "secret"}')

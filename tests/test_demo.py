@@ -44,7 +44,7 @@ def test_it_ends_with_the_table_and_where_all_lies(demo: tuple[Path, str]) -> No
     assert text.endswith("submission: submissions/demo/submission.csv\nreport: runs/demo/report\n")
     assert (folder / "runs/demo/report/cv.md").read_text().strip() in text
     names = {path.name for path in (folder / "runs/demo/report").iterdir()}
-    assert {"cv.json", "cv.md", "curves.png", "best.png", "worst.png"} <= names
+    assert {"cv.json", "cv.md", "index.html", "strips.csv", "best.png", "worst.png"} <= names
 
 
 def test_the_submission_is_complete_and_good(demo: tuple[Path, str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import steel
 
-BANNED = ("albumentations", "jsonargparse", "matplotlib", "iterstrat", "sklearn", "tensorboard")
+BANNED = ("albumentations", "jsonargparse", "altair", "iterstrat", "sklearn", "tensorboard")
 MODULES = ("steel.nets.build", "steel.infer.predict", "steel.decide.run", "steel.kaggle.submit")
 SCRIPT = f"""
 import importlib, sys

@@ -53,7 +53,7 @@ def test_the_overview_lists_the_stages_in_order(capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     names = re.findall(r"^  (\w+) +[A-Z].*\.$", text, re.M)
     assert names == [*STAGES, "score", "show", "compare", "submission", "kernel"]
-    stages = ["download", "synth", "prepare", "folds", "train", "oof", "decide", "report", "predict", "submit"]
+    stages = ["download", "synth", "prepare", "folds", "eda", "train", "oof", "decide", "report", "predict", "submit"]
     assert names[: len(stages)] == stages
     assert max(map(len, text.splitlines())) <= 120
     main([])
@@ -76,7 +76,7 @@ try:
     main(["train", "--help"])
 except SystemExit as leaving:
     assert leaving.code == 0
-heavy = [name for name in ("torch", "matplotlib", "pandas", "cv2", "zarr", "albumentations") if name in sys.modules]
+heavy = [name for name in ("torch", "altair", "pandas", "cv2", "zarr", "albumentations") if name in sys.modules]
 print(heavy, time.perf_counter() - start)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -159,18 +159,19 @@ class Half:
     assert run.returncode == 0 and "no workers yet" in run.stderr
 
 
-def test_ctrl_c_ends_a_stage_at_work_promptly(config: str) -> None:
-    """The signal to the program alone; to its workers too, as a terminal sends it: tests/test_workers.py."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_stage_at_work_promptly(number: int, code: int, config: str) -> None:
+    """Ctrl-C, or what a batch system sends, to the program alone; to its workers too: tests/test_workers.py."""
     command = [sys.executable, "-m", "steel", "synth", config]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         assert run.stdout.readline() == "synth: new\n"
         time.sleep(0.5)
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         start = time.monotonic()
         out, err = run.communicate(timeout=30)
     assert time.monotonic() - start < 10  # .3 s on an idle machine
-    assert (run.returncode, out, err) == (130, "", "steel: interrupted; start it again and it continues\n")
+    assert (run.returncode, out, err) == (code, "", "steel: interrupted; start it again and it continues\n")
     assert not Path("data/x/raw").exists()
 
 

@@ -63,8 +63,10 @@ def test_every_output_stands() -> None:
         expected += [f"runs/tiny/{name}/fold{fold}/{file}" for file in (*training, "oof/values.npz")]
     expected += [f"runs/tiny/fpn/fold{fold}/oof/maps.zarr" for fold in FOLDS]
     expected += [f"runs/tiny/decide/{file}" for file in ("table.npy", "rules.json", "surfaces.npz", "solution.json")]
-    pictures = ("curves.png", "surfaces.png", "best.png", "worst.png")
-    expected += [f"runs/tiny/report/{file}" for file in ("cv.json", "cv.md", *pictures)]
+    expected += [f"runs/tiny/decide/{file}" for file in ("models.json", "families.json")]
+    pictures = ("surface-class3.png", "training-1-fpn-loss.png", "best.png", "worst.png")
+    expected += [f"runs/tiny/report/{file}" for file in ("index.html", "cv.json", "cv.md", "strips.csv", *pictures)]
+    expected += [f"data/tiny/eda/{file}" for file in ("index.html", "eda.json", "areas.png")]
     expected += ["submissions/tiny/submission.csv", "submissions/tiny/manifest.json"]
     assert [path for path in expected if not Path(path).exists()] == []
     left = [
@@ -84,7 +86,7 @@ def test_a_second_run_touches_nothing(copied: Path, capsys: pytest.CaptureFixtur
     capsys.readouterr()
     tiny.run(*tiny.STAGES)
     lines = [line for line in capsys.readouterr().out.splitlines() if re.match(rf"({'|'.join(tiny.STAGES)})\b", line)]
-    assert lines.count("report: runs/tiny/report/cv.md") == 1
+    assert lines.count("report: runs/tiny/report/index.html") == 2  # of `report` and of `submit`
     done = [line.removesuffix(": up to date") for line in lines if line.endswith(": up to date")]
     fits = [f"{stage} {name} fold {fold}" for stage in ("train", "oof") for name, fold in TRAININGS]
     ends = ["decide", "report", "predict fpn", "predict gate", "submit"]
@@ -229,10 +231,10 @@ def test_the_submission_and_its_score(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.usefixtures("here")
 def test_pictures_of_the_report_are_whole() -> None:
-    for name in ("curves", "best", "worst"):
+    for name, least_px in (("training-1-fpn-loss", 500), ("best", 1600), ("worst", 1600)):
         picture = cv2.imread(f"runs/tiny/report/{name}.png")
         assert picture is not None
-        assert picture.shape[1] >= 1000
+        assert picture.shape[1] >= least_px
 
 
 @pytest.mark.usefixtures("here")

@@ -153,6 +153,7 @@ def no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(client._api_class(), "config", str(tmp_path / ".kaggle" / "kaggle.json"))
     monkeypatch.chdir(tmp_path)
     tiny.write_config(tmp_path)
 

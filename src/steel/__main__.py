@@ -1,20 +1,17 @@
 """The program ``steel``: its stages, and what a user sees when something is wrong."""
 
-import argparse
 import errno
 import os
-import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from steel import __version__
-from steel.errors import UserError, meant
+from steel.commands import BESIDE
+from steel.errors import UserError
 
 ABOUT = "A solution kit for the Kaggle competition Severstal: Steel Defect Detection."
 
@@ -32,8 +29,8 @@ def main(argv: list[str] | None = None) -> None:
             sys.stdout.flush()  # here, where a closed pipe is caught, and not at exit
     except UserError as error:
         _leave(f"steel: {error}", 2)
-    except KeyboardInterrupt:
-        _leave("steel: interrupted; start it again and it continues", 130)
+    except KeyboardInterrupt as error:
+        _leave("steel: interrupted; start it again and it continues", 128 + (error.args or (signal.SIGINT,))[0])
     except BrokenPipeError:  # `steel ... | head`: nobody reads on; the code is what the shell gives other programs
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
@@ -60,21 +57,28 @@ EXHAUSTED = {
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C leave one line: what it finds half built, such as a DataLoader, complains while it is taken down."""
-    is_ours = threading.current_thread() is threading.main_thread()
-    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # as in the background
+    """Let Ctrl-C, and who asks it to end, leave one line: no complaints of what is half built, such as a DataLoader."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    own = os.getpid()
 
-    def interrupt(_signal: int, _frame: object) -> NoReturn:
+    def interrupt(number: int, _frame: object) -> NoReturn:
+        if os.getpid() != own:  # a child by fork, which has this handler too: as if it had none
+            os._exit(128 + number)
         sys.unraisablehook = lambda _: None
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(number)
 
-    signal.signal(signal.SIGINT, interrupt)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    ours = [
+        number for number, handler in usual.items() if signal.getsignal(number) is handler
+    ]  # else in the background
+    before = {number: signal.signal(number, interrupt) for number in ours}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _dispatch(args: list[str]) -> None:
@@ -94,198 +98,6 @@ def _dispatch(args: list[str]) -> None:
     check_known(name)
     about = (STAGES[name].__doc__ or "").strip()
     STAGES[name](Context(*parse(name, about, rest)))
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, but a fault is a UserError, and says what may be meant."""
-
-    def options(self) -> list[str]:
-        """All that it knows."""
-        return [option for action in self._actions for option in action.option_strings]
-
-    def error(self, message: str) -> NoReturn:
-        if found := re.match(r"argument \S+: invalid choice: '(.*)' \(choose from (.*)\)", message):
-            allowed = found[2].replace("'", "")
-            message = f"unknown {found[1]!r}{meant(found[1], allowed.split(', '))}; allowed: {allowed}"
-        elif found := re.match(r"unrecognized arguments: (-[^\s=]+)", message):
-            message = f"unknown option {found[1]}{meant(found[1], self.options())}"
-        raise UserError(f"{message} (`{self.prog} --help` lists the options)")
-
-
-class _Command(_Parser):
-    """One of several commands of a parser: what it does not know is its own fault, and not the parser's."""
-
-    def parse_known_args(self, *args: Any, **options: Any) -> Any:
-        found, unknown = super().parse_known_args(*args, **options)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return found, unknown
-
-
-def _score(args: list[str]) -> None:
-    about = "Score a submission file against a label file; each is read in both forms that the competition has used."
-    parser = _Parser("steel score", description=about, allow_abbrev=False)
-    add = partial(parser.add_argument, type=Path)
-    add("--truth", metavar="A.csv", required=True, help="label file, such as train.csv")
-    add("--submission", metavar="B.csv", required=True, help="submission file")
-    add("--images", metavar="DIR|LIST.csv", help="images to score: a folder or a csv list [those of the submission]")
-    found = parser.parse_args(args)
-    from steel.kaggle.score import format_score, score_files
-
-    print(format_score(score_files(found.truth, found.submission, found.images)))
-
-
-def _show(args: list[str]) -> None:
-    if args[:1] == ["augment"]:
-        _show_augment(args[1:])
-        return
-    about = (
-        "Draw one training or test strip with truth, prediction, probabilities and numbers. Of the other form, which "
-        "draws what an augmentation makes of some strips, `steel show augment --help` tells."
-    )
-    parser = _Parser("steel show", description=about, allow_abbrev=False)
-    parser.add_argument("image_id", metavar="IMAGE_ID", help="name of the strip, such as 0002cc93b.jpg")
-    parser.add_argument("--config", metavar="CONFIG", required=True, help="YAML of a finished solution")
-    parser.add_argument("--out", type=Path, metavar="FILE.png", help="[IMAGE_ID.png, in this folder]")
-    found, overrides = parser.parse_known_args(args)
-    from steel.cli import parse
-    from steel.paths import Paths
-
-    solution, _ = parse("status", "", [found.config, *overrides])
-    from steel.report import show
-
-    show.strip(Paths(solution), found.image_id, found.out or Path(f"{Path(found.image_id).stem}.png"))
-
-
-def _show_augment(args: list[str]) -> None:
-    about = "Draw what an augmentation recipe makes of some training strips."
-    parser = _Parser("steel show augment", description=about, allow_abbrev=False)
-    parser.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
-    parser.add_argument("--recipe", help="name of a recipe [that of the solution's first model]")
-    parser.add_argument("--versions", type=int, default=4, metavar="N", help="versions of each crop, >= 1 [4]")
-    parser.add_argument("--seed", type=int, default=0, help="seed of crops and versions, >= 0 [0]")
-    parser.add_argument("--out", type=Path, default=Path("augment.png"), metavar="FILE.png", help="[augment.png]")
-    found, overrides = parser.parse_known_args(args)
-    from steel.cli import parse
-    from steel.paths import Paths
-
-    solution, _ = parse("status", "", [found.config, *overrides], parser.options())
-    from steel.report import show
-
-    recipe = found.recipe or next(iter(solution.models.values())).augment
-    show.augmentation(Paths(solution), recipe, found.versions, found.seed, found.out)
-
-
-def _compare(args: list[str]) -> None:
-    about = "Say which of two finished runs is better, by how much and how surely, on the strips that both held out."
-    parser = _Parser("steel compare", description=about, allow_abbrev=False)
-    for letter in "AB":
-        parser.add_argument(letter, type=Path, help="YAML of a solution, or folder of a run, such as runs/demo")
-    about_rules = (
-        "how both are decided on, or A,B each: lofo (tuned leaving one fold out), plain (the same, no family adopted), "
-        "fixed, empty (nothing shown), in_sample (tuned on the scored strips themselves) [lofo]"
-    )
-    parser.add_argument("--rules", default="lofo", metavar="WAY[,WAY]", help=about_rules)
-    found = parser.parse_args(args)
-    from steel.report.compare import compare, format_comparison
-
-    print(format_comparison(compare(found.A, found.B, found.rules.split(","))))
-
-
-def _submission(args: list[str]) -> None:
-    parser = _Parser("steel submission", description="Look at submission files, in both forms.", allow_abbrev=False)
-    tools = parser.add_subparsers(dest="what", metavar="check|diff", required=True, parser_class=_Command)
-    about = "Say whether a submission is valid and complete, and what it shows."
-    check = tools.add_parser("check", help=about, description=about, allow_abbrev=False)
-    check.add_argument("file", metavar="FILE", type=Path)
-    listed = "strips that it must have: sample_submission.csv or another list, or a folder [those that it names]"
-    check.add_argument("--images", metavar="LIST.csv|DIR", type=Path, help=listed)
-    about = "Say where two submissions of the same strips differ, and how much."
-    diff = tools.add_parser("diff", help=about, description=about, allow_abbrev=False)
-    for letter in "AB":
-        diff.add_argument(letter, type=Path, help="submission file")
-    diff.add_argument("--images", metavar="DIR", type=Path, help="folder of the strips, to draw those that differ most")
-    diff.add_argument("--out", metavar="FILE.png", type=Path, help="the drawing: A above, B below")
-    found = parser.parse_args(args)
-    from steel.kaggle.check import open_submission, summary
-
-    if found.what == "check":
-        print(summary(open_submission(found.file, found.images)))
-        return
-    if (found.images is None) != (found.out is None):
-        raise UserError("--images DIR and --out FILE.png go together")
-    from steel.kaggle import diff as room
-
-    if found.out:
-        room.check_gallery(found.images, found.out)
-    difference = room.diff(open_submission(found.A), open_submission(found.B))
-    print(room.format_difference(difference))
-    if found.out:
-        room.write_gallery(difference, found.images, found.out)
-
-
-def _kernel(args: list[str]) -> None:
-    parser, commands = _kernel_parsers()
-    found, overrides = parser.parse_known_args(args)
-    from steel.cli import parse
-    from steel.paths import Paths
-
-    beside = commands[found.what].options()
-    solution, options = parse(f"kernel {found.what}", "", [found.config, *overrides], beside)
-    paths, folds = Paths(solution), options.folds or solution.folds
-    if found.what == "bundle":
-        from steel.kaggle import bundle
-
-        bundle.run(paths, folds, found.owner, options.force)
-    elif found.what == "test":
-        from steel.kaggle import dryrun
-
-        dryrun.run(paths, folds, found.images)
-    elif found.what == "push":
-        from steel.kaggle import push
-
-        push.run(paths, folds, found.yes, options.force)
-    elif found.what == "submit":
-        from steel.kaggle import leaderboard
-
-        leaderboard.run(paths, folds, found.yes, found.message, options.force)
-    else:
-        from steel.kaggle import train_there
-
-        train_there.run(paths, found.model, folds, found.owner, found.yes, options.force)
-
-
-def _kernel_parsers() -> tuple[_Parser, dict[str, _Parser]]:
-    """The parser of `steel kernel`, and those of its commands."""
-    about = {
-        "bundle": "Write kernels/SOLUTION/: the kernel, its dataset, their metadata. Nothing leaves the machine.",
-        "test": "Run the bundle here as Kaggle would, and compare its submission with the local one, byte by byte.",
-        "push": "Send the tested bundle to Kaggle, wait for its run there, and compare its submission with the local.",
-        "submit": "Submit the version that was pushed and compared, wait for its score, and log it.",
-        "train": "Train a model on Kaggle's GPU. Without --yes nothing leaves the machine: the kernel is tried here.",
-    }
-    parser = _Parser("steel kernel", description="A finished solution as a Kaggle kernel.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="what", required=True, metavar="|".join(about))
-    each = {n: commands.add_parser(n, help=text, description=text, allow_abbrev=False) for n, text in about.items()}
-    for one in each.values():
-        one.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
-    for name in ("bundle", "train"):
-        each[name].add_argument("--owner", metavar="NAME", help="Kaggle user [that of the Kaggle token]")
-    about_images = "strips to run on, and to predict here for comparison [the test set and its submission]"
-    each["test"].add_argument("--images", type=Path, metavar="DIR", help=about_images)
-    for name in ("push", "submit", "train"):
-        each[name].add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
-    each["submit"].add_argument("--message", metavar="TEXT", help="description on Kaggle [solution, version, CV]")
-    each["train"].add_argument("--model", metavar="NAME", required=True, help="the model to train")
-    each["train"].epilog = (
-        "As for a stage: --folds 0,1 trains on these folds alone, in one kernel [all]; --force sends it anew, though "
-        "an earlier version, or another kernel of the same folds, may still run."
-    )
-    return parser, each
-
-
-# Commands beside the stages.
-BESIDE = {"score": _score, "show": _show, "compare": _compare, "submission": _submission, "kernel": _kernel}
 
 
 def overview() -> str:

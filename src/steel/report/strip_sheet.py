@@ -10,6 +10,7 @@ from steel.decide.expected import ExpectedRule
 from steel.decide.rule import NEVER_PX, Rule
 from steel.metrics import dice
 from steel.report.overlay import outline
+from steel.report.sheets import caption
 from steel.report.strips import View
 from steel.report.text import text_table
 
@@ -20,8 +21,6 @@ LINE_PX, COLUMN_PX = 32, 170
 
 def strip_sheet(view: View) -> NDArray[np.uint8]:
     """The sheet, (H, 1600, 3) uint8, BGR as OpenCV writes it."""
-    from steel.report.sheets import caption  # matplotlib takes a second to import
-
     parts = [caption(f"{view.image_id}   {view.where}", legend=True)]
     if view.true is not None:
         parts += [caption("truth"), outline(view.strip, view.true)]
@@ -82,7 +81,6 @@ def _heat(prob: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.uint8
 
 def _drawn_table(rows: list[list[str]]) -> NDArray[np.uint8]:
     """The numbers as a picture, (H, 1600, 3)."""
-    from steel.report.sheets import caption
 
     def line(cells: list[str]) -> NDArray[np.uint8]:
         picture = np.full((LINE_PX, WIDTH, 3), 255, np.uint8)

@@ -118,7 +118,7 @@ def _chart(found: Confusion) -> Figure:
         "confusion",
         "What is shown of each class",
         f"Share of the strips with a class on which a class is shown. Rightly: {diagonal}. {' '.join(_largest(found))}",
-        chart.properties(width="container", height=alt.Step(42)),
+        chart.properties(width="container", height=42 * (N_CLASSES + 1)),
     )
 
 

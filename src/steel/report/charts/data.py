@@ -51,7 +51,7 @@ def _counts(numbers: dict[str, Any]) -> Figure:
     bars = base.mark_bar().encode(color=colour)
     labels = base.mark_text(align="left", dx=4, color=GREY, fontSize=12).encode(text=alt.Text("n:Q", format=","))
     told = "; ".join(f"{name}: {n}" for name, n in counts)
-    chart = (bars + labels).properties(width="container", height=alt.Step(28))
+    chart = (bars + labels).properties(width="container", height=28 * len(rows))
     return figure("counts", "Training strips that show each class, or none", f"Bars of strips. {told}.", chart)
 
 
@@ -163,7 +163,7 @@ def _position(class_id: int, n_masks: int, cells: Sequence[Sequence[float]]) -> 
         for j, share in enumerate(row)
     ]
     height_px = len(cells) * CELL_PX
-    scale = alt.Scale(scheme="viridis", domainMin=0)
+    scale, legend = alt.Scale(scheme="viridis", domainMin=0), alt.Legend(format=".0%", tickCount=3, orient="top")
     chart = (
         alt.Chart(alt.Data(values=rows))
         .transform_calculate(x2=f"datum.x + {CELL_PX}", y2=f"datum.y + {CELL_PX}")
@@ -178,13 +178,8 @@ def _position(class_id: int, n_masks: int, cells: Sequence[Sequence[float]]) -> 
                 axis=alt.Axis(values=list(range(0, height_px + 1, height_px // 2))),
             ),
             y2="y2:Q",
-            color=alt.Color(
-                "share:Q",
-                title="share of masks",
-                scale=scale,
-                legend=alt.Legend(format=".0%", tickCount=3, orient="top"),
-            ),
-            stroke=alt.Stroke("share:Q", scale=scale, legend=None),
+            color=alt.Color("share:Q", title="share of masks", scale=scale, legend=legend),
+            stroke=alt.Stroke("share:Q", title="share of masks", scale=scale, legend=legend),
             tooltip=[
                 alt.Tooltip("x:Q", title="column from, px"),
                 alt.Tooltip("y:Q", title="row from, px"),

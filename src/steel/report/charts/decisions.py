@@ -86,7 +86,7 @@ def _surface(found: Surfaces, k: int) -> Figure:
             y=alt.Y("from:Q", title="pixel threshold (probability)", scale=alt.Scale(domain=[0, 1])),
             y2="to:Q",
             color=alt.Color("dice:Q", title="mean Dice", scale=scale, legend=legend),
-            stroke=alt.Stroke("dice:Q", scale=scale, legend=None),  # else seams show between cells
+            stroke=alt.Stroke("dice:Q", title="mean Dice", scale=scale, legend=legend),  # else seams show between cells
             tooltip=_of_point(),
         )
     ]

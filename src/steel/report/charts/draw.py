@@ -38,7 +38,10 @@ def figure(name: str, title: str, description: str, chart: Any) -> Figure:
     """A chart as the page and the PNG take it: its data within, its looks set."""
     dressed = chart.properties(description=description).configure(**CONFIG)
     with alt.data_transformers.enable("default", max_rows=None):
-        return Figure(name, title, description, dressed.to_dict())
+        spec = dressed.to_dict()
+    if spec.get("width") == "container":  # in height a chart is as large as its rows
+        spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    return Figure(name, title, description, spec)
 
 
 def write_png(one: Figure, folder: Path) -> Path:
