@@ -11,11 +11,12 @@ from functools import partial
 from multiprocessing import util
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from steel.errors import UserError
 
 T = TypeVar("T")
+ENDING = threading.Lock()  # of this process, if it is a worker
 MANAGER_S = 5  # to wait for the pool's own thread after its processes are killed
 
 
@@ -59,10 +60,7 @@ class Workers(ProcessPoolExecutor):
         # stumble over calls that are cancelled already, and print a traceback.
         manager: threading.Thread | None = getattr(self, "_executor_manager_thread", None)
         self.shutdown(wait=False, cancel_futures=True)
-        for end in (
-            BaseProcess.terminate,
-            BaseProcess.kill,
-        ):  # the first lets them give back their semaphores, see `_start`
+        for end in (BaseProcess.terminate, BaseProcess.kill):  # the first lets them give back semaphores, see `_start`
             for child in multiprocessing.active_children():
                 end(child)
             if manager is not None:  # it reaps them; at the program's end its pipes might be closed under its hands
@@ -115,7 +113,9 @@ def _start() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _end(*_signal: object) -> NoReturn:
-    """End this process at once, but give back its semaphores."""
+def _end(*_signal: object) -> None:
+    """End this process at once, but give back its semaphores; who is asked again meanwhile does not begin again."""
+    if not ENDING.acquire(blocking=False):  # the pool tells the others to end when the first is gone
+        return
     util._run_finalizers(0)  # type: ignore[attr-defined]  # what Python itself runs when a process ends of its own will
     os._exit(1)
