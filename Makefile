@@ -8,7 +8,7 @@ setup:        ## Make .venv with the pinned requirements (again only when they c
 	@scripts/setup.sh
 
 test: setup   ## Run the tests, all but the slow ones (under 8 minutes on two cores)
-	@$(PY) -m pytest -n auto --maxprocesses 4
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup  ## Run the slow tests: the whole demo, and a run killed 20 times
 	@$(PY) -m pytest -m slow -s

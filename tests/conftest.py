@@ -2,10 +2,11 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program does, before torch is imported
 
@@ -36,6 +37,18 @@ def encoder_file() -> Path:
     return file
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one of the processes of a test run makes, and all of them use."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not Path(f"{folder}.made").exists():
+            folder.mkdir()
+            make(folder)
+            Path(f"{folder}.made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of one undisturbed training of each kind on the toy data set."""
@@ -61,7 +74,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder in which the tiny solution has been through every stage; harm only copies of it."""
     import tiny
 
-    return tiny.finish(tmp_path_factory.mktemp("finished"))
+    return made_once(tmp_path_factory, "finished", tiny.finish)
 
 
 @pytest.fixture
@@ -81,10 +94,11 @@ def bundled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from steel.__main__ import main
 
-    folder = tiny.copy(finished, tmp_path_factory.mktemp("bundled"))
-    with tiny.within(folder):
-        main(["kernel", "bundle", tiny.CONFIG, "--owner", "me"])
-    return folder
+    def make(folder: Path) -> None:
+        with tiny.within(tiny.copy(finished, folder)):
+            main(["kernel", "bundle", tiny.CONFIG, "--owner", "me"])
+
+    return made_once(tmp_path_factory, "bundled", make)
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +106,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the tiny solution prepared and split, for trainings elsewhere; harm only copies of it."""
     import there
 
-    return there.make_base(tmp_path_factory.mktemp("prepared"))
+    return made_once(tmp_path_factory, "prepared", there.make_base)
 
 
 @pytest.fixture
