@@ -88,19 +88,32 @@ def test_the_report_of_before_is_kept_until_the_decision_is_another(tmp_path: Pa
         assert found is not None and found.gain == pytest.approx(1 / 12) and found.other == "the previous run"
 
 
+def test_a_report_killed_between_its_numbers_and_its_strips_loses_nothing(tmp_path: Path) -> None:
+    first, second = (strip_table.of_outcome(table(), outcome([px] * N)) for px in (50, 100))
+    files.write_json(tmp_path / "cv.json", {"decided": "first"})
+    strip_table.save(first, tmp_path / strip_table.FILE)
+    for _ in range(2):  # killed after cv.json, and started again
+        change.keep(tmp_path, "second")
+        files.write_json(tmp_path / "cv.json", {"decided": "second"})
+    found = change.since_previous(tmp_path, second, [f"{i}" for i in range(N)])
+    assert found is not None and found.gain == pytest.approx(1 / 12)
+
+
 def test_another_run_has_to_have_a_report_on_the_same_strips(tmp_path: Path) -> None:
     now = strip_table.of_outcome(table(), outcome([50] * N))
     run = tmp_path / "runs" / "x"
     with pytest.raises(
         UserError, match=r"^report.against: .*strips.csv does not exist: run `steel report` for .*/x first"
     ):
-        change.since_other(run, now, ["a"] * N)
+        change.since_other(run, tmp_path, now, ["a"] * N)
     strip_table.save(now.assign(image_id="other.jpg"), run / "report" / strip_table.FILE)
     with pytest.raises(UserError, match="holds out no strip of this run; allowed: runs on the same data"):
-        change.since_other(run, now, ["a"] * N)
+        change.since_other(run, tmp_path, now, ["a"] * N)
+    with pytest.raises(UserError, match="is this very run; allowed: the folder of another one"):
+        change.since_other(run, tmp_path / "runs" / "x", now, ["a"] * N)
     (run / "report" / strip_table.FILE).write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=r"is no table of strips .*: delete it, and run `steel report` again"):
-        change.since_other(run, now, ["a"] * N)
+        change.since_other(run, tmp_path, now, ["a"] * N)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +121,12 @@ def test_another_run_has_to_have_a_report_on_the_same_strips(tmp_path: Path) -> 
     [
         (0.01, 0.005, 0.02, "better than runs/x (0.90000) on the 6 strips of both: +0.01000, 95 % interval "),
         (-0.01, -0.02, 0.001, "worse than runs/x (0.90000) on the 6 strips of both: -0.01000, 95 % interval "),
+        (-0.01, -0.02, -0.001, "worse than runs/x (0.90000) on the 6 strips of both: -0.01000, 95 % interval "),
         (0.0, 0.0, 0.0, "the same as runs/x (0.90000) on the 6 strips of both."),
     ],
 )
 def test_in_words(gain: float, low: float, high: float, expected: str) -> None:
     found = change.told(Change("runs/x", 6, 0.9, gain, low, high))
     assert found.startswith(expected)
-    assert found.endswith((", not surely." if low < 0 < high else ", surely.") if gain else "both.")
+    luck = "within" if low < 0 < high else "beyond"
+    assert found.endswith(f": {luck} the luck of the strips." if gain else "both.")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from steel.errors import UserError
 from steel.report import page
 from steel.report.charts import draw
 from steel.report.page import Fact, Page
@@ -103,7 +104,7 @@ def test_it_asks_for_nothing_beside_itself(written: str) -> None:
 
 def test_too_large_a_page_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MAX_BYTES", 1000)
-    with pytest.raises(AssertionError, match="bytes"):
+    with pytest.raises(UserError, match=r"index.html: \d+ bytes; allowed: 1000$"):
         page.write(tmp_path / "index.html", Page("a", "b"))
     assert list(tmp_path.iterdir()) == []
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,12 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def keep_only(folder: Path, pattern: str, kept: Iterable[Path]) -> None:
+    """Remove the files of a folder that match a pattern, but for some."""
+    for path in set(folder.glob(pattern)) - set(kept):
+        path.unlink()
 
 
 def remove(path: Path) -> None:

@@ -135,7 +135,8 @@ def report(c: Context) -> None:
 
     stage.need(upstream.spec(c.paths, c.folds), "report")
     data.ensure(c.paths)
-    stage.ensure(report_run.spec(c.paths, c.folds), lambda: report_run.make(c.paths), c.options.force)
+    force = c.options.force or c.solution.report.against is not None  # what it compares with is no input
+    stage.ensure(report_run.spec(c.paths, c.folds), lambda: report_run.make(c.paths), force)
     say(f"report: {c.paths.report / report_run.PAGE}")
 
 

@@ -12,7 +12,10 @@ from steel.decide.sample import Bag, Part, Sample, Shown
 from steel.decide.weights import AREAS_PX, GATES, BagSearch
 from steel.progress import track
 
-HOW = "on a sixteenth of the pixels, each class by itself, by plain rules on coarse axes, leaving one fold out"
+HOW = (
+    "on a sixteenth of the pixels, each class by itself, by plain rules on coarse axes, leaving one fold out; "
+    "the votes are those chosen on all folds"
+)
 Votes = tuple[Bag, tuple[int, ...]]  # in one class: of the segmenters, and how often each gate counts
 
 

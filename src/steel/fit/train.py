@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import resource
 import time
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from steel.nets.build import build
 from steel.paths import Paths
 from steel.progress import say, track
 from steel.stage import Spec, source_digest
+
+HIGH_WATER = Path("/proc/self/clear_refs")  # on Linux
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -133,8 +136,7 @@ def _run_epoch(
     """Train one epoch and look at the held-out rows, if any; give the row of the log, which holds all epochs before."""
     start = time.monotonic()
     n_epochs = trainer.n_epochs
-    if trainer.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(trainer.device)
+    _reset_peak(trainer.device)
     report = trainer.epoch(epoch, f"{name} epoch {epoch + 1}/{n_epochs}", [row["loss"] for row in log])
     row: dict[str, Any] = {"epoch": epoch + 1, "loss": report.loss, "lr": report.lr, "steps": report.steps}
     row["train_s"] = round(time.monotonic() - start, 3)
@@ -153,13 +155,23 @@ def _run_epoch(
     return row
 
 
-def _peak_mb(device: torch.device) -> float:
-    """Most memory held, MB (10**6 bytes): on a GPU by the tensors of this epoch, on a CPU by this process so far."""
+def _reset_peak(device: torch.device) -> None:
+    """Let the most memory held be that from now on, where the system allows it."""
     if device.type == "cuda":
-        n_bytes = torch.cuda.max_memory_allocated(device)
-    else:
-        n_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts in KiB
-    return round(n_bytes / 1e6, 1)
+        torch.cuda.reset_peak_memory_stats(device)
+    elif HIGH_WATER.exists():
+        HIGH_WATER.write_text("5")  # see proc_pid_clear_refs(5): the peak becomes what is held now
+
+
+def _peak_mb(device: torch.device) -> float:
+    """Most memory held since `_reset_peak`, MB (10**6 bytes): on a GPU by tensors, on a CPU by this process."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
+    status = HIGH_WATER.with_name("status")
+    if not status.exists():
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)  # bytes, on a Mac
+    (kib,) = re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())
+    return round(int(kib) * 1024 / 1e6, 1)
 
 
 def _write_log(folder: Path, log: list[dict[str, Any]]) -> None:

@@ -56,24 +56,30 @@ def run(paths: Paths, folds: Sequence[int], yes: bool, message: str | None, forc
         say("kernel submit: nothing has left this machine; with --yes it is done (a day has 5 submissions)")
         return
     if "state" not in known:
+        logged(paths.submission.parent / LOG)  # a log of another kind is told before anything is submitted
         known = _score(client.open_api(), paths, kernel, known or {"version": version, "message": text})
     _tell(paths, kernel, known)
 
 
 def log(path: Path, row: dict[str, Any]) -> None:
     """Add a line to the log of all submissions, or replace the one that the submission has."""
-    rows: dict[str, dict[str, Any]] = {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise UserError(f"{path}: other columns than {','.join(COLUMNS)}: move it away, and a new one is begun")
-            rows = {old["submission_id"]: old for old in reader}
+    rows = logged(path)
     rows[str(row["submission_id"])] = row
     with files.atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows.values())
+
+
+def logged(path: Path) -> dict[str, dict[str, Any]]:
+    """The lines of the log by the submission's number; none where there is no log."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise UserError(f"{path}: other columns than {','.join(COLUMNS)}: move it away, and a new one is begun")
+        return {old["submission_id"]: old for old in reader}
 
 
 def _score(api: Any, paths: Paths, kernel: str, known: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +156,7 @@ def _fill_in(paths: Paths, there: dict[int, Submission]) -> None:
     scores = _scores(paths)
     for one in scores:
         found = there.get(one["submission_id"])
-        if one["state"] not in ENDED and found is not None:
+        if one.get("state") not in ENDED and found is not None:
             one |= {"date": found.date, "state": found.state, "public": found.public, "private": found.private}
     _write(paths, scores)
 

@@ -15,7 +15,6 @@ from steel.decide.bootstrap import LEVEL, interval, resample
 from steel.errors import UserError
 from steel.metrics import dice
 from steel.report import strip_table
-from steel.stage import RECORD
 
 NUMBERS, PREVIOUS = "cv.json", "previous"
 
@@ -46,6 +45,8 @@ class Change:
 def keep(folder: Path, decided: str) -> None:
     """Put numbers and strips of the report that stands aside, as the previous one's.
 
+    Killed while it is written, a report has new numbers and old strips, and nothing is put aside of it: that was done.
+
     `decided`: digest of what the report that is about to be written tells of; of the same, nothing is put aside.
     """
     here = [folder / name for name in (NUMBERS, strip_table.FILE)]
@@ -62,20 +63,16 @@ def since_previous(folder: Path, now: pd.DataFrame, group: Sequence[str]) -> Cha
     return against(path, "the previous run", now, group) if path.exists() else None
 
 
-def since_other(run: Path, now: pd.DataFrame, group: Sequence[str]) -> Change:
-    """Against another run, by its folder, such as runs/demo; a UserError if it has no report, or other strips."""
+def since_other(run: Path, own: Path, now: pd.DataFrame, group: Sequence[str]) -> Change:
+    """Against another run, by its folder, such as runs/demo; a UserError if it is `own`, or has no strip of it."""
+    if run.resolve() == own.resolve():
+        raise UserError(f"report.against: {run} is this very run; allowed: the folder of another one")
     path = run / "report" / strip_table.FILE
     if not path.exists():
         raise UserError(f"report.against: {path} does not exist: run `steel report` for {run} first")
     if (found := against(path, str(run), now, group)) is None:
         raise UserError(f"report.against: {run} holds out no strip of this run; allowed: runs on the same data")
     return found
-
-
-def recorded_in(run: Path) -> str:
-    """Digest of the report of another run; '' if it has none."""
-    path = run / "report" / RECORD
-    return files.sha256(path) if path.exists() else ""
 
 
 def against(path: Path, name: str, now: pd.DataFrame, group: Sequence[str]) -> Change | None:
@@ -107,10 +104,10 @@ def against(path: Path, name: str, now: pd.DataFrame, group: Sequence[str]) -> C
 
 def told(change: Change) -> str:
     """In words."""
-    sure = "surely" if change.low > 0 or change.high < 0 else "not surely"
+    luck = "beyond" if change.low > 0 or change.high < 0 else "within"
     way = "the same as" if change.gain == 0 else "better than" if change.gain > 0 else "worse than"
     bounds = f"{100 * LEVEL:g} % interval {change.low:+.5f} to {change.high:+.5f}"
     lead = f"{way} {change.other} ({change.before:.5f}) on the {change.n_strips} strips of both"
     if change.gain == change.low == change.high == 0:
         return f"{lead}."
-    return f"{lead}: {change.gain:+.5f}, {bounds}, {sure}."
+    return f"{lead}: {change.gain:+.5f}, {bounds}: {luck} the luck of the strips."

@@ -100,11 +100,17 @@ def _headline(numbers: dict[str, Any]) -> list[str]:
         f"**Expected LB {head['public_mean']:.4f}**{_in_brackets(uncertainty.within(head['public_interval'], 4))}: "
         "the mean at the class shares of the public test set, if its strips are otherwise like these.",
     ]
+    told = cautions(head)
+    partial = [f"**Partial:**{line.removeprefix('Partial:')}" for line in told[:1] if head["partial"]]
+    return [*partial, *lines, *told[len(partial) :]]
+
+
+def cautions(head: dict[str, Any]) -> list[str]:
+    """What the score is not, from the headline: sentences."""
+    lines = []
     if head["partial"]:
         done = ", ".join(map(str, head["folds"]))
-        lines.insert(
-            0, f"**Partial:** only fold {done} of {head['n_folds']}; not comparable with a full cross-validation."
-        )
+        lines.append(f"Partial: only fold {done} of {head['n_folds']}; not comparable with a full cross-validation.")
     if len(head["folds"]) == 1:
         share = f" (a random {head['holdout']:.0%} of the strips)" if head["holdout"] else ""
         lines.append(

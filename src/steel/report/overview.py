@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from steel import __version__
-from steel.report import change, uncertainty
+from steel.report import change, cv, uncertainty
 from steel.report.change import Change
 from steel.report.limits import Limits, told
 from steel.report.outcomes import WAYS
@@ -35,9 +35,11 @@ def page(numbers: dict[str, Any], limited: Limits, changes: Sequence[Change], se
         Fact("Nothing shown scores", f"{head['empty_mean']:.5f}", f"on {head['n_images']} strips"),
     ]
     lead = [
-        *_caution(head),
+        *cv.cautions(head),
         told(limited),
         *(f"This run is {change.told(one)}" for one in changes),
+        "The expected LB is the mean at the class shares of the public test set, if its strips are otherwise like "
+        "these; the intervals tell the luck of the strips alone, not what another training would change.",
     ]
     folds = ", ".join(map(str, head["folds"]))
     return Page(
@@ -49,14 +51,6 @@ def page(numbers: dict[str, Any], limited: Limits, changes: Sequence[Change], se
         footer=f"Made by steel {__version__} from the decision {numbers['decided']}. "
         "The same in numbers: cv.json, cv.md, strips.csv; the charts as PNG: beside this page.",
     )
-
-
-def _caution(head: dict[str, Any]) -> list[str]:
-    """What the score is not."""
-    if not head["partial"]:
-        return []
-    done = ", ".join(map(str, head["folds"]))
-    return [f"Partial: only fold {done} of {head['n_folds']}; not comparable with a full cross-validation."]
 
 
 def _joined(*texts: str) -> str:

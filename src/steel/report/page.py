@@ -16,6 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from steel import files
+from steel.errors import UserError
 from steel.report.section import Figure, Section
 
 MAX_BYTES = 15_000_000
@@ -78,7 +79,8 @@ def write(path: Path, page: Page, gallery: str = "") -> Path:
         charts=embedded({one.name: one.spec for one in page.figures}),
     )
     data = text.encode()
-    assert len(data) <= MAX_BYTES, f"{path}: {len(data)} bytes"
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{path}: {len(data)} bytes; allowed: {MAX_BYTES}")
     with files.atomic(path) as temporary:
         temporary.write_bytes(data)
     return path

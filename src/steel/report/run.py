@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,17 @@ from steel.report.section import Section
 from steel.stage import Spec, recorded
 
 CODE = ("report", "decide", "metrics", "study_metrics", "competition", "infer/store", "data/cache", "data/folds")
-NUMBERS, WORDS, PAGE = "cv.json", "cv.md", "index.html"
+NUMBERS, WORDS, CHANGES, PAGE = change.NUMBERS, "cv.md", "changes.json", "index.html"
+PACKAGES = ("altair", "vl-convert-python", "opencv-python-headless")  # those that have a say in the page
 
 
 def spec(paths: Paths, folds: Sequence[int]) -> Spec:
     """What the report is made from."""
     inputs = {**run.spec(paths, folds).inputs, "decide": recorded(paths.decide)}  # stores and masks are read again
     inputs["eda"] = recorded(paths.eda)
-    config: dict[str, Any] = {"folds": list(folds), **asdict(paths.solution.report)}
-    if other := paths.solution.report.against:
-        inputs[f"report of {other}"] = change.recorded_in(Path(other))
-    return Spec("report", paths.report, config, inputs, CODE)
+    return Spec(
+        "report", paths.report, {"folds": list(folds)}, inputs, CODE, {name: version(name) for name in PACKAGES}
+    )
 
 
 def make(paths: Paths) -> dict[Path, str]:
@@ -62,14 +62,15 @@ def make(paths: Paths) -> dict[Path, str]:
         "correlations": models.correlations,
         "families": family_gains.load(paths.decide),
         "votes": files.read_json(paths.decide / run.VOTES) if (paths.decide / run.VOTES).exists() else None,
-        "changes": [one.as_dict() for one in changes],
     }
     written = draw_all(paths, numbers, limited, changes, table, decision, outcome)
+    files.write_json(paths.report / CHANGES, [one.as_dict() for one in changes])
+    files.write_json(paths.report / NUMBERS, numbers)  # before the strips, see `change.keep`
     strip_table.save(strips, paths.report / strip_table.FILE)
-    files.write_json(paths.report / NUMBERS, numbers)
     with files.atomic(paths.report / WORDS) as temporary:
         temporary.write_text(cv.as_markdown(paths.solution.name, numbers, decision, models.rows, limited))
-    written += [paths.report / name for name in (NUMBERS, WORDS, strip_table.FILE)]
+    written += [paths.report / name for name in (NUMBERS, WORDS, CHANGES, strip_table.FILE)]
+    files.keep_only(paths.report, "*.png", written)
     return {path: files.sha256(path) for path in written}
 
 
@@ -106,14 +107,17 @@ def sections(
         models.section(numbers["models"], numbers["votes"], numbers),
         curves.section(logs),
         confusion.section(table, outcome),
-        eda.section(files.read_json(paths.eda / eda.NUMBERS), short=True),
+        eda.section(paths, short=True),
     ]
 
 
 def _changes(paths: Paths, strips: Any, group: Sequence[str]) -> list[Change]:
     previous = change.since_previous(paths.report, strips, group)
     other = paths.solution.report.against
-    return [*([previous] if previous else []), *([change.since_other(Path(other), strips, group)] if other else [])]
+    return [
+        *([previous] if previous else []),
+        *([change.since_other(Path(other), paths.run, strips, group)] if other else []),
+    ]
 
 
 def _gallery(paths: Paths, table: Table, decision: Decision, outcome: Outcome) -> str:

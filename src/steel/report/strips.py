@@ -122,4 +122,5 @@ def _decided(paths: Paths) -> tuple[Table, Table, Decision]:
     """What `decide` wrote, if it is there."""
     if missing := [name for name in (run.TABLE, run.RULES) if not (paths.decide / name).is_file()]:
         raise UserError(f"show: {paths.decide} has no {shorten(missing)}: run `steel decide CONFIG` first")
+    run.check_whole(paths.decide)
     return run.load(paths.decide, paths.solution)

@@ -109,7 +109,7 @@ def _chart(found: Confusion) -> Figure:
     )
     colour = alt.Color("share:Q", title="share", scale=alt.Scale(domain=[0, 1], scheme="blues"), legend=None)
     # The cells bring their own ground, light or dark as the share is, in both looks of the page.
-    ink = alt.when("datum.share > 0.5").then(alt.value("#eee")).otherwise(alt.value("#222"))
+    ink = alt.when("datum.share > 0.72").then(alt.value("#eee")).otherwise(alt.value("#222"))
     middle = alt.expr("datum.strips ? -7 : 0")  # of two lines
     text = base.mark_text(fontSize=12, lineBreak="\n", dy=middle).encode(text="label:N", color=ink)
     chart = base.mark_rect().encode(color=colour) + text

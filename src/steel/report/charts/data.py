@@ -49,7 +49,7 @@ def _counts(numbers: dict[str, Any]) -> Figure:
     )
     colour = alt.when(alt.datum["class"] == "clean").then(alt.value(GREY)).otherwise(by_class().legend(None))
     bars = base.mark_bar().encode(color=colour)
-    labels = base.mark_text(align="left", dx=4, color=GREY, fontSize=12).encode(text=alt.Text("n:Q", format=","))
+    labels = base.mark_text(align="left", dx=4, fontSize=12).encode(text=alt.Text("n:Q", format=","))
     told = "; ".join(f"{name}: {n}" for name, n in counts)
     chart = (bars + labels).properties(width="container", height=28 * len(rows))
     return figure("counts", "Training strips that show each class, or none", f"Bars of strips. {told}.", chart)
@@ -77,7 +77,7 @@ def _together(numbers: dict[str, Any]) -> Figure:
     cells = base.mark_rect().encode(
         color=alt.Color("share:Q", title="of the class", scale=scale, legend=alt.Legend(format="%", orient="top"))
     )
-    ink = alt.when(alt.datum.share > 0.4).then(alt.value("white")).otherwise(alt.value("black"))  # on the cells
+    ink = alt.when(alt.datum.share > 0.52).then(alt.value("white")).otherwise(alt.value("black"))  # on the cells
     labels = base.mark_text(fontSize=13).encode(text=alt.Text("n:Q", format=","), color=ink)
     pairs = [f"{a} and {b}: {together[a - 1][b - 1]}" for a in CLASSES for b in CLASSES if a < b]
     chart = (cells + labels).properties(width="container", height=200)

@@ -49,9 +49,10 @@ def section(
         "decisions",
         "Decisions",
         [
-            "A surface is the mean Dice of plain rules on all held-out strips, at the gate of the chosen rule. The "
-            "ring is the choice: the point whose neighbourhood, the box around it and as far in gates, scores best on "
-            "average."
+            "A surface is the mean Dice of plain rules on all held-out strips, at the gate of the chosen one. The ring "
+            "is the plain rule's choice: the point whose neighbourhood, the box around it and as far in gates, scores "
+            "best on average. It was chosen on these very strips, so its score is optimistic; the table above has what "
+            "ships, perhaps of another family, and what such rules score on strips that did not choose them."
         ],
         blocks,
     )

@@ -12,7 +12,7 @@ from steel.competition import CLASSES
 from steel.decide.decision import Decision
 from steel.decide.evidence import AnyRule
 from steel.decide.expected import ExpectedRule
-from steel.decide.rule import Rule
+from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.table import Table
 from steel.report.charts.draw import by_class, figure
 from steel.report.section import Figure
@@ -102,11 +102,12 @@ def _precision_recall(table: Table, decision: Decision) -> Figure:
 
 
 def _certainty(table: Table, k: int, rule: AnyRule, has_gate: bool) -> tuple[NDArray, float]:
-    """What tells strips with a class from others, (n,), and the least of it that a rule asks for."""
+    """What tells strips with a class from others, (n,), and the least of it that a rule asks for; never shown: inf."""
     assert isinstance(rule, Rule | ExpectedRule)
+    never = np.inf if rule.min_area_px >= NEVER_PX else 0.0
     if has_gate:
-        return table.gate[:, k], float(np.float32(rule.min_gate))  # as the rule compares them
-    return table.area_px[:, k, rule.threshold or USUAL_LEVEL], float(rule.min_area_px)
+        return table.gate[:, k], float(np.float32(rule.min_gate)) + never  # as the rule compares them
+    return table.area_px[:, k, rule.threshold or USUAL_LEVEL], float(rule.min_area_px) + never
 
 
 def _calibration(table: Table) -> Figure:

@@ -1,10 +1,9 @@
 """Stage `eda`: the prepared data in numbers (eda.json), in charts (PNG) and as a page, before anything is trained."""
 
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import cv2
 
 from steel import files, stage
 from steel.competition import CLASSES
@@ -16,16 +15,17 @@ from steel.stage import Spec, recorded
 
 CODE = (
     *("report/eda", "report/charts/draw", "report/charts/data", "report/section", "report/overlay", "report/page"),
-    *("report/templates", "data/cache", "data/folds", "competition"),
+    *("report/templates", "report/text", "data/cache", "data/folds", "competition"),
 )
 NUMBERS, PAGE = "eda.json", "index.html"
+PACKAGES = ("opencv-python-headless", "scikit-learn", "altair", "vl-convert-python")  # those that have a say in it
 
 
 def spec(paths: Paths) -> Spec:
     """What the numbers are made from; the split, where one stands, tells the duplicates."""
     folds = files.sha256(paths.folds) if paths.folds.exists() else "missing"
     inputs = {"cache": recorded(paths.cache), "folds": folds}
-    return Spec("eda", paths.eda, {}, inputs, CODE, {"opencv": cv2.__version__})
+    return Spec("eda", paths.eda, {}, inputs, CODE, {name: version(name) for name in PACKAGES})
 
 
 def ensure(paths: Paths, force: bool = False) -> None:
@@ -45,19 +45,21 @@ def make(paths: Paths) -> dict[Path, str]:
         title=f"{numbers['data']}: data",
         subtitle=f"{numbers['n_train']} training strips, {numbers['n_test']} test strips",
         facts=[Fact(name, value, note) for name, value, note in _facts(numbers)],
-        sections=[section(numbers), Section("examples", "Examples", blocks=examples(paths))],
+        sections=[section(paths)],
         footer="The same in numbers: eda.json; the charts as PNG: beside this page.",
     )
     written = [paths.eda / NUMBERS, page.write(paths.eda / PAGE, made)]
     written += [draw.write_png(figure, paths.eda) for figure in made.figures]
+    files.keep_only(paths.eda, "*.png", written)
     return {path: files.sha256(path) for path in written}
 
 
-def section(numbers: dict[str, Any], short: bool = False) -> Section:
-    """The section of a page from what `make` wrote; `short`: shut at first, at the end of a longer page."""
+def section(paths: Paths, short: bool = False) -> Section:
+    """The section of a page from the numbers that `make` wrote; `short`: shut at first, as part of a longer page."""
     from steel.report.charts import data
 
-    return replace(data.section(numbers), folded=short)
+    found = data.section(files.read_json(paths.eda / NUMBERS))
+    return replace(found, blocks=[*found.blocks, *examples(paths)], folded=short)
 
 
 def _facts(numbers: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from steel.decide.table import Table
 from steel.paths import Paths
 from steel.progress import track
 from steel.report.gallery.choose import KINDS, Entry
+from steel.report.page import environment
 from steel.report.strips import held_out, stores_of, true_masks
 from steel.workers import Workers, cores
 
@@ -114,10 +114,11 @@ def fragment(cards: Sequence[Card], fold_name: str = "fold") -> Markup:
 
     `fold_name` is what a value of `Table.fold` is called: "part" where a single fold was held out.
     """
-    environment = Environment(loader=PackageLoader("steel.report"), autoescape=True)
     counts = {kind: sum(kind in card.entry.kinds for card in cards) for kind in KINDS}
     return Markup(
-        environment.get_template("gallery.html").render(
+        environment()
+        .get_template("gallery.html")
+        .render(
             data=as_data(cards, fold_name),
             n_cards=len(cards),
             kinds=[(kind, about, counts[kind]) for kind, about in KINDS.items() if counts[kind]],
