@@ -41,7 +41,7 @@ def test_the_score_is_clearly_above_nothing(demo: tuple[Path, str]) -> None:
 
 def test_it_ends_with_the_table_and_where_all_lies(demo: tuple[Path, str]) -> None:
     folder, text = demo
-    assert text.endswith("submission: submissions/demo/submission.csv\nreport: runs/demo/report\n")
+    assert text.endswith("submission: submissions/demo/submission.csv\nreport: runs/demo/report/index.html\n")
     assert (folder / "runs/demo/report/cv.md").read_text().strip() in text
     names = {path.name for path in (folder / "runs/demo/report").iterdir()}
     assert {"cv.json", "cv.md", "index.html", "strips.csv", "best.png", "worst.png"} <= names
