@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -15,6 +16,9 @@ from steel.nets.torchvision_shim import ensure_torchvision_imports
 ensure_torchvision_imports()  # some tests import timm before any net is built
 # A shell's background job ignores Ctrl-C, and so would the programs that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if TYPE_CHECKING:
+    from steel.paths import Paths
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -85,6 +89,28 @@ def copied(finished: Path, tmp_path: Path) -> Iterator[Path]:
     tiny.copy(finished, tmp_path)
     with tiny.within(tmp_path):
         yield tmp_path
+
+
+@pytest.fixture
+def paths(finished: Path) -> Iterator["Paths"]:
+    """The finished run, to look at: as the working directory."""
+    import tiny
+
+    from steel.paths import Paths
+
+    with tiny.within(finished):
+        yield Paths(tiny.solution())
+
+
+@pytest.fixture
+def changed(copied: Path) -> "Paths":
+    """A copy of the finished run, to change: as the working directory."""
+    import tiny
+
+    from steel.paths import Paths
+
+    assert copied.is_dir()
+    return Paths(tiny.solution())
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from steel.decide.expected import Calibration, ExpectedRule
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
 from steel.errors import UserError
-from steel.kaggle import bundle, client
+from steel.kaggle import bundle
 from steel.kaggle.image import SHIPPED
 from steel.paths import Paths
 from steel.stage import recorded
@@ -252,23 +252,6 @@ def test_models_of_different_threads_are_refused(own: Paths) -> None:
     path.write_text(path.read_text().replace('"threads": "1"', '"threads": "8"'))
     with pytest.raises(UserError, match="test strips predicted on 1 and 8 threads: run `steel predict CONFIG --force`"):
         bundle.shipped(own)
-
-
-def test_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("KAGGLE_CONFIG_DIR", "HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
-    for name in ("KAGGLE_USERNAME", "KAGGLE_API_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(client._api_class(), "config", str(tmp_path / "kaggle.json"))
-    with pytest.raises(UserError, match=r"^no Kaggle user name is known: give --owner NAME, set KAGGLE_USERNAME, or"):
-        bundle.owner_name(None, tmp_path)
-    (tmp_path / "kaggle.json").write_text('{"username": "anna", "key": "secret"}')
-    assert bundle.owner_name(None, tmp_path) == "anna"
-    monkeypatch.setenv("KAGGLE_USERNAME", "bert")
-    assert bundle.owner_name(None, tmp_path) == "bert"
-    assert bundle.owner_name("carl-9", tmp_path) == "carl-9"
-    with pytest.raises(UserError, match="--owner: 'a/b' is no Kaggle user name; allowed: letters, digits and -"):
-        bundle.owner_name("a/b", tmp_path)
 
 
 @pytest.mark.parametrize(("name", "slug"), [("demo", "steel-demo"), ("Unet__b3-_x_", "steel-unet-b3-x")])

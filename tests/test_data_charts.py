@@ -23,11 +23,7 @@ TELLING = {"statistic": "mean level", "auc": 0.79, "train": 90.5, "test": 102.25
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Of the toy data set: 12 training strips, 7 of them with squares of 8,000 px, and 3 test strips."""
-    folder = tmp_path_factory.mktemp("numbers")
-    toy.write(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        return eda.measure(Paths(toy.solution({})))
+    return toy.numbers(tmp_path_factory.mktemp("numbers"))
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Of the toy data set."""
-    folder = tmp_path_factory.mktemp("numbers")
-    toy.write(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        return eda.measure(PATHS)
+    return toy.numbers(tmp_path_factory.mktemp("numbers"))
 
 
 def put_masks(paths: Paths, masks: NDArray[np.uint8]) -> None:

@@ -24,7 +24,6 @@ from steel.stage import recorded
 LOG, SCORES = Path("submissions/log.csv"), Path("submissions/tiny/scores.json")
 SUBMIT = "CreateCodeSubmission"
 
-
 pytestmark = pytest.mark.usefixtures("waited")
 
 
@@ -98,8 +97,8 @@ def test_submitted_scored_and_logged(server: PushServer, capsys: pytest.CaptureF
         "submission_id": "1001",
     }
     assert logged() == [row]
-    numbers = {"kernel_version": 1, "submission_id": 1001}
-    assert json.loads(SCORES.read_text()) == [{**row, **numbers, "kernel": f"{KERNEL}/1", "message": "first try"}]
+    more = {"kernel_version": 1, "submission_id": 1001, "kernel": f"{KERNEL}/1", "message": "first try"}
+    assert json.loads(SCORES.read_text()) == [{**row, **more}]
 
     server.seen.clear()
     before = tiny.contents(Path())

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,20 +31,6 @@ from steel.study_metrics import StudyClassification, StudySegmentation
 
 FOLDS = (0, 1, 2)
 FIXED = Rules((Rule(128, 600, 0.0),) * 4)
-
-
-@pytest.fixture
-def paths(finished: Path) -> Iterator[Paths]:
-    """The finished run, to look at: as the working directory."""
-    with tiny.within(finished):
-        yield Paths(tiny.solution())
-
-
-@pytest.fixture
-def changed(copied: Path) -> Paths:
-    """A copy of the finished run, to change: as the working directory."""
-    assert copied.is_dir()
-    return Paths(tiny.solution())
 
 
 def judged(paths: Paths, folds: tuple[int, ...] = FOLDS) -> list[ModelRow]:

@@ -1,13 +1,11 @@
 """The report's section on the models: what `decide` has found, in two tables."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 
 from steel import files, stage
 from steel.decide.model_scores import ModelRow
@@ -19,20 +17,6 @@ from steel.report.text import number, text_table
 from steel.study_metrics import StudyClassification, StudySegmentation
 
 FOLDS = (0, 1, 2)
-
-
-@pytest.fixture
-def paths(finished: Path) -> Iterator[Paths]:
-    """The finished run, to look at: as the working directory."""
-    with tiny.within(finished):
-        yield Paths(tiny.solution())
-
-
-@pytest.fixture
-def changed(copied: Path) -> Paths:
-    """A copy of the finished run, to change: as the working directory."""
-    assert copied.is_dir()
-    return Paths(tiny.solution())
 
 
 @pytest.mark.parametrize("upstream", ["runs/tiny/fpn/fold1/oof", "runs/tiny/gate/fold0/oof", "data/tiny/cache"])

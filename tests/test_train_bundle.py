@@ -13,8 +13,7 @@ from test_bundle import packed
 
 from steel.__main__ import main
 from steel.errors import UserError
-from steel.kaggle import bundle as kernel_bundle
-from steel.kaggle import client, parts, train_bundle
+from steel.kaggle import parts, train_bundle
 from steel.kaggle.image import TRAINING_IMAGE, TRAINING_SHIPPED, wheel
 from steel.kaggle.train_bundle import Training
 
@@ -144,48 +143,6 @@ def test_two_solutions_that_are_one_for_kaggle() -> None:
     parts.write(Path("kernels/ti_ny"), metadata)
     with pytest.raises(UserError, match=r"^kernels/Ti-ny: Kaggle would call its kernel me/steel-ti-ny, as that of "):
         parts.write(Path("kernels/Ti-ny"), metadata)
-
-
-@pytest.fixture
-def no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with the solution's YAML, and a home, without a token of Kaggle."""
-    for name in ("KAGGLE_CONFIG_DIR", "HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
-    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(client._api_class(), "config", str(tmp_path / ".kaggle" / "kaggle.json"))
-    monkeypatch.chdir(tmp_path)
-    tiny.write_config(tmp_path)
-
-
-@pytest.mark.usefixtures("no_token")
-@pytest.mark.parametrize("line", [("train", tiny.CONFIG, "--model", "gate"), ("bundle", tiny.CONFIG)])
-def test_without_a_user_name_it_says_what_to_do_before_all_else(
-    line: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Even where nothing is prepared yet."""
-    assert tiny.fault(capsys, "kernel", *line) == (
-        "no Kaggle user name is known: give --owner NAME, set KAGGLE_USERNAME, or let your token tell it (Kaggle "
-        "login: no token is set: make one at https://www.kaggle.com/settings/api, save it in ~/.kaggle/access_token "
-        "and run `chmod 600 ~/.kaggle/access_token`)"
-    )
-
-
-@pytest.mark.usefixtures("no_token")
-def test_the_owner_is_the_one_of_the_bundle_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before Kaggle is asked whose the token is, but after all that says so here."""
-    asked: list[str] = []
-    monkeypatch.setattr(client, "open_api", lambda: asked.append("Kaggle"))
-    monkeypatch.setattr(client, "user_of", lambda _api: "dora")
-    folder = Path("kernels/tiny")
-    assert kernel_bundle.owner_name(None, folder) == "dora" and asked == ["Kaggle"]
-    parts.write(folder, {"kernel-metadata.json": parts.as_json(parts.kernel_metadata("anna/steel-tiny", "anna/data"))})
-    assert kernel_bundle.owner_name(None, folder) == "anna" and asked == ["Kaggle"]
-    tiny.write(Path("kaggle.json"), '{"username": "bert", "key": "secret"}')
-    assert kernel_bundle.owner_name(None, folder) == "bert"
-    monkeypatch.setenv("KAGGLE_USERNAME", "carl")
-    assert kernel_bundle.owner_name(None, folder) == "carl"
-    assert kernel_bundle.owner_name("emil", folder) == "emil"
 
 
 def test_the_help_tells_of_folds_and_force(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,6 +97,16 @@ def fresh(root: Path, spoil: int | None = None) -> Path:
     return root
 
 
+def numbers(root: Path) -> dict[str, Any]:
+    """What `eda` finds in the data set, written into `root`."""
+    from steel.report.eda.measure import measure
+
+    write(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        return measure(Paths(solution({})))
+
+
 def run(root: Path, name: str, given: Solution | None = None, fold: int = FOLD) -> Path:
     """Train as the stage does, in `root`; the folder of the training."""
     from steel.fit import train  # 4 s to import: not for every test session
