@@ -38,6 +38,7 @@ models:
     phases: [{epochs: 2, width: 256, batch: 4, lr: 4.0e-3, samples: 72}]
     warmup_steps: 4
     ema: 0.6
+    amp: fp32
     validate_every: 2
   gate:
     kind: classifier
@@ -47,6 +48,7 @@ models:
     phases: [{epochs: 2, width: 1600, batch: 4, lr: 4.0e-3}]
     warmup_steps: 4
     ema: 0.6
+    amp: fp32
     validate_every: 2
 predict: {batch: 4, tta: [identity, hflip]}
 decide: {n_area: 8, n_gate: 8}
