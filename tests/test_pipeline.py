@@ -101,7 +101,11 @@ def test_a_changed_option_redoes_what_hangs_on_it(capsys: pytest.CaptureFixture[
     why = "stale (config changed: model.ema: 0.6 -> 0.5)"
     found = states(capsys, *change)
     assert {name for name, state in found.items() if state == why} == {f"train gate fold {k}" for k in FOLDS}
-    assert set(found.values()) == {"done", why}
+    waiting = {name for name, state in found.items() if state.startswith("stale (waits for '")}
+    after = {"decide", "report", "predict gate", "submit"}
+    assert waiting == {f"oof gate fold {k}" for k in FOLDS} | after
+    assert found["oof gate fold 1"] == "stale (waits for 'train gate fold 1', which is stale)"
+    assert {state for name, state in found.items() if name not in waiting} == {"done", why}
     for stage, stale in (
         ("train", {f"oof gate fold {k}" for k in FOLDS} | {"predict gate"}),
         ("oof", {"decide", "predict gate"}),
@@ -129,8 +133,9 @@ def test_a_changed_option_redoes_what_hangs_on_it(capsys: pytest.CaptureFixture[
 )
 def test_status_names_the_key(args: tuple[str, str], stale: set[str], capsys: pytest.CaptureFixture[str]) -> None:
     found = states(capsys, *args)
-    changed = {name for name, state in found.items() if state != "done"}
+    changed = {name for name, state in found.items() if state != "done" and "waits for" not in state}
     assert {name.split()[0] for name in changed} == stale
+    assert (found["submit"] == "done") == (not stale)  # which is made from all of them
     assert all(args[0].rsplit(".", 1)[1] in found[name] for name in changed)
 
 

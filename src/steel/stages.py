@@ -175,8 +175,10 @@ def submit(c: Context) -> None:
 
 def status(c: Context) -> None:
     """Show how every output stands: done, kept or stale (what changed), interrupted, running or missing."""
-    for spec in _all_specs(c):
-        say(f"{spec.name:<28} {stage.look(spec)}")
+    from steel import outputs
+
+    for name, state in outputs.states(c.paths, c.models, c.folds):
+        say(f"{name:<28} {state}")
     if not (c.paths.kernel / stage.RECORD).exists():  # few get that far: nothing of Kaggle is loaded for the others
         say(f"{'kernel':<28} missing (`steel kernel bundle CONFIG` makes it)")
         return
@@ -213,30 +215,6 @@ def _make_test(paths: Paths, name: str, folds: tuple[int, ...]) -> dict[Path, st
     from steel.infer import predict as room
 
     return room.make_test(paths, name, folds)
-
-
-def _all_specs(c: Context) -> list[stage.Spec]:
-    from steel import specs
-    from steel.data import prepare, split, synth_stage
-    from steel.decide import run
-    from steel.kaggle import download, submit
-    from steel.report import run as report_run
-    from steel.report.eda import run as eda_run
-
-    p, pairs = c.paths, [(name, k) for name in c.models for k in c.folds]
-    return [
-        *([download.spec(p)] if download.concerns(p) else []),
-        *([synth_stage.spec(p)] if c.solution.data.synth else []),
-        prepare.spec(p),
-        split.spec(p),
-        eda_run.spec(p),
-        *(specs.of_training(p, name, k) for name, k in pairs),
-        *(specs.of_oof(p, name, k) for name, k in pairs),
-        run.spec(p, c.folds),
-        report_run.spec(p, c.folds),
-        *(specs.of_test(p, name, c.folds) for name in c.models),
-        submit.spec(p, c.folds),
-    ]
 
 
 STAGES: dict[str, Callable[[Context], None]] = {
