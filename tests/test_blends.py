@@ -1,6 +1,7 @@
 """Votes from the stores to the submission: what is searched, what is adopted, and who saw what."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -106,6 +107,17 @@ def test_tables_of_many_blends_are_those_of_each_alone(paths: Paths) -> None:
         (alone,) = build_tables(paths, FOLDS, [blend]).tables
         assert same(alone, table)
     assert not same(together[0], together[1]) and not same(together[0], together[2])
+
+
+def test_a_model_without_a_vote_is_not_read(paths: Paths) -> None:
+    """Whatever became of its maps."""
+    first = replace(Blend.equal(2, 1), counts=((1, 0),) * 4)
+    (before,) = build_tables(paths, FOLDS, [first]).tables
+    shutil.rmtree(paths.oof("blind", 1) / "maps.zarr")
+    (after,) = build_tables(paths, FOLDS, [first]).tables
+    assert same(before, after)
+    with pytest.raises(UserError, match="blind"):
+        build_tables(paths, FOLDS, [Blend.equal(2, 1)])
 
 
 def _row_sum(_: object, mask_bits: np.ndarray) -> int:

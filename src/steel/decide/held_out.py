@@ -67,8 +67,13 @@ def build_tables(
     of_one = deal_groups(group_of(paths.folds, image_ids.tolist()), N_PARTS) if len(folds) == 1 else None
     fold = (split[chosen] if of_one is None else of_one).astype(np.int16)
     probs = [prob[order] for prob in _classifiers_of(paths, strips, rows)]
-    measure_all = partial(_measure_all, blends=tuple(blends), call=call)
-    found = map_strips(paths, paths.solution.segmenters, strips, rows, measure_all, "decide: table")
+    names, voting = paths.solution.segmenters, list(blends)
+    if call is None:  # maps that no blend asks are not read, which is most of the time
+        used = [i for i in range(len(names)) if any(row[i] for blend in blends for row in blend.counts)]
+        gates = range(len(paths.solution.gates))
+        names, voting = [names[i] for i in used], [blend.of(used, gates) for blend in blends]
+    measure_all = partial(_measure_all, blends=tuple(voting), call=call)
+    found = map_strips(paths, names, strips, rows, measure_all, "decide: table")
     tables = []
     for i, blend in enumerate(blends):
         measured = np.concatenate([records[i] for records, _ in found])[order]
