@@ -19,10 +19,10 @@ from steel import specs
 from steel.data.cache import open_strips
 from steel.errors import UserError
 from steel.infer import predict
-from steel.infer.predictor import Predictor, quantise
+from steel.infer.predictor import Answer, Predictor, quantise
 from steel.infer.store import DONE, MAPS, VALUES, open_store
 from steel.infer.tta import VIEWS
-from steel.nets.build import Net, Outputs, build
+from steel.nets.build import Net, build
 from steel.paths import Paths
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -65,10 +65,31 @@ def test_the_mean_over_nets_and_views_by_hand(views: list[str]) -> None:
     np.testing.assert_allclose(found.numpy(), np.mean(parts, axis=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("value", [float("nan")])
-def test_values_that_are_no_numbers_are_refused(value: float) -> None:
+def test_values_that_are_no_numbers_are_refused() -> None:
+    broken = predictor([Net(Ramp(1), 1), Net(Ramp(float("nan")), 1)])
     with pytest.raises(UserError, match=r"a net gives values that are no numbers; .*amp: fp32"):
-        predictor([Net(Ramp(value), 1)])(strips(2))
+        broken(strips(2))
+    answer = broken.start(broken.pad(list(strips(2))), 2)
+    with pytest.raises(UserError, match="no numbers"):
+        answer.wait()
+
+
+@pytest.mark.parametrize("body", [Ramp(2), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 4))])
+def test_all_views_at_once_are_the_same_views(body: nn.Module) -> None:
+    """To the last bit here, since this net treats each strip alone."""
+    one_by_one = predictor([Net(body, 1)], [*VIEWS])
+    at_once = replace(one_by_one, views_at_once=True)
+    assert torch.equal(at_once(strips(2)).main, one_by_one(strips(2)).main)
+
+
+def test_what_is_kept_of_a_batch() -> None:
+    call = predictor([Net(Ramp(1), 1)], ["identity", "hflip"])
+    prob = call(strips(2)).main
+    maps, sums, labels = call.start(call.pad(list(strips(2))), 2).wait()
+    assert labels is None and maps is not None and sums is not None
+    assert np.array_equal(maps, quantise(prob))
+    by_hand = [[sum(int(float(p) * 2**32) for p in plane.flatten()) / 2**32 for plane in one] for one in prob]
+    assert sums.tolist() == by_hand
 
 
 def test_a_classifier_too() -> None:
@@ -173,16 +194,16 @@ def test_killed_and_started_again_it_gives_the_same_bytes(name: str, left: int, 
     whole = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     calls = 0
 
-    def killed(self: Predictor, images: NDArray[np.uint8]) -> Outputs:
+    def killed(self: Predictor, batch: Tensor, n: int) -> Answer:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise Killed
-        return true(self, images)
+        return true(self, batch, n)
 
-    true = Predictor.__call__
+    true = Predictor.start
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Predictor, "__call__", killed)
+        patch.setattr(Predictor, "start", killed)
         with pytest.raises(Killed):
             predict.make_oof(paths, name, 1)
         work = next(folder.glob("building-*"))

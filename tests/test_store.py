@@ -84,6 +84,17 @@ def test_layout_on_disk(tmp_path: Path) -> None:
     assert chunks == {"c.0.0.0.0", "c.1.0.0.0", "c.2.0.0.0"}  # the place where `write` syncs; all-zero chunks too
 
 
+def test_a_chunk_has_the_bytes_that_zarr_gives_it(tmp_path: Path) -> None:
+    builder = opened(tmp_path)
+    write(builder, 0, 1)  # row 1 is all zero
+    assert builder.maps is not None
+    theirs = store.create_maps(tmp_path / "zarr", 2)
+    for row in range(2):
+        theirs[row] = some_maps(row)
+        chunk = store.chunk_name(row)
+        assert (builder.maps / chunk).read_bytes() == (tmp_path / "zarr" / chunk).read_bytes()
+
+
 def test_a_restart_goes_on_where_it_stopped(tmp_path: Path) -> None:
     write(opened(tmp_path), 0, 1)
     again = opened(tmp_path)
@@ -112,8 +123,8 @@ def test_maps_without_a_record_are_written_again(tmp_path: Path) -> None:
     builder = opened(tmp_path)
     write(builder, 0)
     assert builder.maps is not None
-    builder.maps[1] = 77  # another value under row 1, killed before its record
-    builder.maps[2] = 77
+    maps = zarr.open_array(str(builder.maps), mode="r+")
+    maps[1], maps[2] = 77, 77  # another value under row 1, killed before its record
     again = opened(tmp_path)
     assert again.done == {0}
     write(again, 1, 2)  # row 1 is all zero

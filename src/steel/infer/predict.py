@@ -5,15 +5,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from steel import specs
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import fold_of
-from steel.infer.predictor import Predictor, quantise, sum_pixels
+from steel.infer.overlap import overlap
+from steel.infer.predictor import Answer, Predictor
 from steel.infer.store import Builder
 from steel.paths import Paths
 from steel.progress import track
 from steel.stage import Spec
+
+AHEAD = 2  # batches that wait on either side of the net
 
 
 def make_oof(paths: Paths, name: str, fold: int) -> dict[Path, str]:
@@ -32,23 +36,24 @@ def make_test(paths: Paths, name: str, folds: Sequence[int]) -> dict[Path, str]:
 
 
 def _fill(job: Spec, predictor: Predictor, strips: Strips, rows: NDArray[np.int64]) -> dict[Path, str]:
-    """Write the store of some rows of the cache; batches that an interrupted run finished are kept."""
-    image_ids = [strips.image_ids[row] for row in rows]
-    builder = Builder(job.folder, job.key, image_ids, predictor.gives_maps)
-    done = builder.done
-    starts = [
-        s
-        for s in range(0, len(rows), predictor.batch)
-        if not done.issuperset(range(s, min(s + predictor.batch, len(rows))))
-    ]
-    for start in track(starts, job.name, "batches"):
-        part = rows[start : start + predictor.batch]
-        maps, labels = predictor(strips.images[part])
-        gate = None if labels is None else labels.double().cpu().numpy()
-        places = list(range(start, start + len(part)))
-        if maps is None:
-            assert gate is not None
-            builder.write(places, None, None, gate)
-        else:
-            builder.write(places, quantise(maps), sum_pixels(maps), gate)
+    """Write the store of some rows of the cache; batches that an interrupted run finished are kept.
+
+    One batch is read, and the last one written, while the net is at work on another.
+    """
+    builder = Builder(job.folder, job.key, [strips.image_ids[row] for row in rows], predictor.gives_maps)
+    done, n = builder.done, len(rows)
+    batches = [range(s, min(s + predictor.batch, n)) for s in range(0, n, predictor.batch)]
+    batches = [places for places in batches if not done.issuperset(places)]
+
+    def read(places: range) -> tuple[range, Tensor]:
+        return places, predictor.pad([strips.images[rows[place]] for place in places])
+
+    def write(computed: tuple[range, Answer]) -> None:
+        places, answer = computed
+        builder.write(places, *answer.wait())
+
+    read_ahead = overlap(read, batches, AHEAD)
+    computed = ((places, predictor.start(batch, len(places))) for places, batch in read_ahead)
+    for _ in track(overlap(write, computed, AHEAD), job.name, "batches", len(batches)):
+        pass
     return builder.finish()

@@ -3,7 +3,7 @@
 Apart from the stores of `predict`, which need libraries that the kernel lacks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,8 @@ class Predictor:
     """The nets of one model (one per fold), on their device, and how to run them.
 
     Batches are always of one size, the last padded with its own last strip: arithmetic may depend on the batch size,
-    and then a strip's bytes would depend on its neighbours.
+    and then a strip's bytes would depend on its neighbours. On a GPU all views go through a net together, to fill it;
+    on a CPU one after the other is as fast (see `benchmarks/`) and takes less memory.
     """
 
     gives_maps: bool
@@ -35,6 +36,7 @@ class Predictor:
     batch: int
     device: torch.device
     dtype: torch.dtype
+    views_at_once: bool = False
 
     @classmethod
     def load(cls, paths: Paths, name: str, folds: Sequence[int]) -> "Predictor":
@@ -52,42 +54,121 @@ class Predictor:
             load_weights(net, path)
             nets.append(place(net, device).eval())
         dtype = amp_dtype(model.amp, device)
-        return cls(model.kind == "segmenter", nets, list(solution.predict.tta), solution.predict.batch, device, dtype)
+        views, batch, at_once = list(solution.predict.tta), solution.predict.batch, device.type == "cuda"
+        return cls(model.kind == "segmenter", nets, views, batch, device, dtype, at_once)
 
     @property
     def n_passes(self) -> int:
         """Passes of nets over a batch."""
         return len(self.nets) * len(self.views)
 
-    @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> Outputs:
         """Mean probabilities over nets and views of up to `batch` strips (b, 256, 1600) uint8."""
-        n = len(images)
-        padded = np.concatenate([images, np.repeat(images[-1:], self.batch - n, axis=0)])
-        x = torch.from_numpy(padded).to(self.device).unsqueeze(1)
+        found = self._forward(self.pad(list(images)), len(images))
+        _check(_total(found))
+        return found
+
+    def pad(self, strips: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Up to `batch` strips (256, 1600) as a full batch in memory that a GPU can fetch while it computes."""
+        shape = (self.batch, *strips[0].shape)
+        batch = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        for i, row in enumerate(batch.numpy()):
+            np.copyto(row, strips[min(i, len(strips) - 1)])  # other threads run while the disk is waited for
+        return batch
+
+    @torch.inference_mode()
+    def start(self, batch: Tensor, n: int) -> "Answer":
+        """Begin to compute what is kept of the first n strips of a padded batch; a GPU is not waited for."""
+        found = self._forward(batch, n)
+        maps, parts = (None, None) if found.maps is None else (_levels(found.maps), _parts(found.maps))
+        total = _total(found).to("cpu", non_blocking=True)
+        maps, parts, labels = (
+            None if kept is None else kept.to("cpu", non_blocking=True) for kept in (maps, parts, found.labels)
+        )
+        done = torch.cuda.Event() if self.device.type == "cuda" else None
+        if done is not None:
+            done.record()
+        return Answer(maps, parts, labels, total, done)
+
+    @torch.inference_mode()
+    def _forward(self, batch: Tensor, n: int) -> Outputs:
+        """Mean probabilities of the first n strips of a padded batch (batch, 256, 1600), on the device."""
         totals: list[Tensor | None] = [None, None]  # of maps and of labels
+        for found in self._each(batch.to(self.device, non_blocking=True).unsqueeze(1)):
+            for i, prob in enumerate(found):
+                if prob is not None:
+                    total = totals[i]
+                    totals[i] = prob if total is None else total.add_(prob)
+        return Outputs(*(None if total is None else total[:n] / self.n_passes for total in totals))
+
+    def _each(self, x: Tensor) -> Iterator[Outputs]:
+        """Probabilities of a batch (batch, 1, 256, 1600) by each net and view."""
         for net in self.nets:
-            for view in self.views:
+            for views in [self.views] if self.views_at_once else [[view] for view in self.views]:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-                    logits = net(to_view(x, view))
-                for i, part in enumerate(logits):
-                    if part is not None:
-                        prob, total = from_view(part.float().sigmoid(), view), totals[i]
-                        totals[i] = prob if total is None else total.add_(prob)
-        found = [None if total is None else total[:n] / self.n_passes for total in totals]
-        if not all(part is None or torch.isfinite(part).all() for part in found):
-            raise UserError("a net gives values that are no numbers; predict and train it in fp32 (amp: fp32)")
-        return Outputs(*found)
+                    maps, labels = net(torch.cat([to_view(x, view) for view in views]))
+                for i, view in enumerate(views):
+                    of_view = slice(i * self.batch, (i + 1) * self.batch)
+                    yield Outputs(
+                        None if maps is None else from_view(maps[of_view].float().sigmoid(), view),
+                        None if labels is None else labels[of_view].float().sigmoid(),
+                    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is kept of b strips, on its way from the device until it is waited for.
+
+    Attributes:
+        maps: (b, 4, 256, 1600) uint8, 255 = 1.0; None from a classifier.
+        parts: (b, 4) int64, the sum over the pixels in 2**-32ths, likewise.
+        labels: (b, 4) float32; None from a net that gives maps only.
+        total: of all values: no number if one of them is none.
+        done: when all is there; None where it always is.
+    """
+
+    maps: Tensor | None
+    parts: Tensor | None
+    labels: Tensor | None
+    total: Tensor
+    done: torch.cuda.Event | None
+
+    def wait(self) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64] | None, NDArray[np.float64] | None]:
+        """Maps, sums and labels, as `Builder.write` takes them; a UserError if a net gave no numbers."""
+        if self.done is not None:
+            self.done.synchronize()
+        _check(self.total)
+        sums = None if self.parts is None else self.parts.numpy() / 2**32
+        labels = None if self.labels is None else self.labels.double().numpy()
+        return None if self.maps is None else self.maps.numpy(), sums, labels
 
 
 def quantise(prob: Tensor) -> NDArray[np.uint8]:
     """Probabilities in [0, 1] as uint8, 255 = 1.0, rounded half to even."""
-    return (prob * 255).round().to(torch.uint8).cpu().numpy()
+    return _levels(prob).cpu().numpy()
 
 
 def sum_pixels(prob: Tensor) -> NDArray[np.float64]:
-    """Sum over the pixels of probabilities (b, 4, H, W) in [0, 1], (b, 4): what uint8 will lose of the faint ones.
+    """Sum over the pixels of probabilities (b, 4, H, W) in [0, 1], (b, 4): what uint8 will lose of the faint ones."""
+    return _parts(prob).cpu().numpy() / 2**32
 
-    Of whole 2**-32ths, so that no order of adding, and so no batch and no number of threads, can change it.
+
+def _levels(prob: Tensor) -> Tensor:
+    return (prob * 255).round_().to(torch.uint8)
+
+
+def _parts(prob: Tensor) -> Tensor:
+    """Sum over the pixels in whole 2**-32ths: no order of adding, so no batch, device or thread, can change it.
+
+    A strip at a time: eight bytes for each of its pixels stay in a processor's cache.
     """
-    return (prob.double() * 2**32).long().flatten(2).sum(2).double().cpu().numpy() / 2**32
+    return torch.stack([(one * 2**32).long().flatten(1).sum(1) for one in prob])
+
+
+def _total(found: Outputs) -> Tensor:
+    return torch.stack([part.sum() for part in found if part is not None]).sum()
+
+
+def _check(total: Tensor) -> None:
+    if not torch.isfinite(total):
+        raise UserError("a net gives values that are no numbers; predict and train it in fp32 (amp: fp32)")
