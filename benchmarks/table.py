@@ -17,6 +17,7 @@ import os
 import resource
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -132,7 +133,7 @@ def time_table(paths: Paths) -> None:
     split = fold_of(paths.folds, strips.image_ids)
     rows = {k: np.flatnonzero(split == k) for k in range(N_FOLDS)}
     seconds = [
-        _seconds_of(partial(map_strips, paths, names, strips, rows, call, call.__name__))
+        _seconds_of(partial(deque, map_strips(paths, names, strips, rows, call, call.__name__), 0))
         for call in (read_only, without_components)
     ]
     even = Blend.equal(len(names), 1)

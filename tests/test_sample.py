@@ -5,7 +5,18 @@ import pytest
 
 from steel.competition import HEIGHT, N_PIXELS, WIDTH
 from steel.decide.ensemble import TRANSFORMS, blended
-from steel.decide.sample import EVERY, LEVELS, MAX_POINTS, Bag, Part, Points, Sample, correlations, reduce_strip
+from steel.decide.sample import (
+    EVERY,
+    LEVELS,
+    MAX_POINTS,
+    MAX_STRIPS,
+    Bag,
+    Part,
+    Points,
+    Sample,
+    correlations,
+    reduce_strip,
+)
 from steel.errors import UserError
 
 MAP = (4, HEIGHT, WIDTH)
@@ -75,6 +86,15 @@ def test_crowded_strips_are_thinned_out_and_keep_their_area() -> None:
     shown = part_of([full], bits, 1).show(ONE)
     assert (shown.area_px == N_PIXELS).all()
     assert shown.gain == pytest.approx(2 / 3, abs=0.01)  # half of what is shown: 2 / (2 + 1)
+
+
+def test_the_more_strips_the_fewer_points_of_each() -> None:
+    full, bits = np.full(MAP, 255, np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
+    few = reduce_strip([full], bits, MAX_STRIPS)
+    many = reduce_strip([full], bits, 4 * MAX_STRIPS)
+    assert few.n.tolist() == reduce_strip([full], bits).n.tolist()
+    assert (many.n <= MAX_POINTS // 4).all() and (many.n > MAX_POINTS // 8).all()
+    assert many.n * many.px == pytest.approx([N_PIXELS] * 4)
 
 
 def test_gains_by_eye() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steel.data.cache import open_strips
 from steel.decide.combine import Outputs
 from steel.decide.ensemble import Blend
 from steel.decide.held_out import build_tables
@@ -51,7 +52,8 @@ def vote_equally(paths: Paths, folds: Sequence[int]) -> Ensemble:
     """Every model counts alike: one pass over the stores."""
     segmenters, gates = paths.solution.segmenters, paths.solution.gates
     even = Blend.equal(len(segmenters), len(gates))
-    look = partial(_look, sampled=max(len(segmenters), len(gates)) > 1)
+    n_strips = len(open_strips(paths.cache, "train").index)
+    look = partial(_look, n_strips=n_strips if max(len(segmenters), len(gates)) > 1 else 0)
     built = build_tables(paths, folds, [even], look)
     (table,) = built.tables
     points = [found for _, found in built.found if found is not None]
@@ -83,8 +85,10 @@ def search_votes(paths: Paths, folds: Sequence[int]) -> Ensemble:
     )
 
 
-def _look(outputs: Outputs, mask_bits: NDArray[np.uint8], sampled: bool) -> tuple[Alone, Points | None]:
-    return look_alone(outputs.maps, mask_bits), reduce_strip(outputs.maps, mask_bits) if sampled else None
+def _look(outputs: Outputs, mask_bits: NDArray[np.uint8], n_strips: int) -> tuple[Alone, Points | None]:
+    """In a worker; `n_strips` is how many share the sample, 0 if there is none."""
+    points = reduce_strip(outputs.maps, mask_bits, n_strips) if n_strips else None
+    return look_alone(outputs.maps, mask_bits), points
 
 
 def _stitch(tables: Mapping[int, Table]) -> Table:

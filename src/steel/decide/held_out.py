@@ -1,10 +1,12 @@
 """The table of all held-out strips, from the stored maps of the models; and any other pass over those maps."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from tempfile import TemporaryFile
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ CHUNK = 32  # images per task of a worker
 T = TypeVar("T")
 OnStrip = Callable[[Outputs, NDArray[np.uint8]], T]  # of the segmenters' outputs and the mask bits (256, 1600)
 MEASURED = ("true_px", "area_px", "overlap_px", "large_area_px", "large_overlap_px", "tail_px")  # fields of the table
+RECORD = np.dtype([(name, *LAYOUT[name]) for name in MEASURED])
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,17 @@ def build_tables(
         names, voting = [names[i] for i in used], [blend.of(used, gates) for blend in blends]
     measure_all = partial(_measure_all, blends=tuple(voting), call=call)
     found = map_strips(paths, names, strips, rows, measure_all, "decide: table")
+    measured = [_scratch(paths.decide, len(chosen)) for _ in blends]
+    results: list[T | None] = [None] * len(chosen)
+    for place, (records, result) in zip(np.argsort(order), found, strict=True):
+        for of_blend, record in zip(measured, records, strict=True):
+            of_blend[place] = record[0]
+        results[place] = result
     tables = []
-    for i, blend in enumerate(blends):
-        measured = np.concatenate([records[i] for records, _ in found])[order]
+    for blend, of_blend in zip(blends, measured, strict=True):
         gate = mean_gate(probs, len(chosen), blend.gate_counts)
-        tables.append(Table(image_ids, fold, gate=gate, **{name: measured[name] for name in MEASURED}))
-    return Built(tables, [] if call is None else [found[place][1] for place in order], probs)
+        tables.append(Table(image_ids, fold, gate=gate, **{name: of_blend[name] for name in MEASURED}))
+    return Built(tables, [] if call is None else cast(list[T], results), probs)
 
 
 def measure_strip(outputs: Outputs, mask_bits: NDArray[np.uint8], blends: Sequence[Blend]) -> list[NDArray]:
@@ -102,7 +110,7 @@ def measure_strip(outputs: Outputs, mask_bits: NDArray[np.uint8], blends: Sequen
             large[k].append((owned[k], found))
         large_px, large_overlap_px = (np.stack(px) for px in zip(*(of_class[-1][1] for of_class in large), strict=True))
         record = (true_px, area_px, overlap_px, large_px, large_overlap_px, tail_px)
-        records.append(np.array([record], [(name, *LAYOUT[name]) for name in MEASURED]))
+        records.append(np.array([record], RECORD))
     return records
 
 
@@ -135,8 +143,8 @@ def map_strips(
     rows: Mapping[int, NDArray[np.int64]],
     call: OnStrip[T],
     title: str,
-) -> list[T]:
-    """Results of a call for each held-out strip, in parallel over processes when there are many.
+) -> Iterator[T]:
+    """Yield the result of a call for each held-out strip, in parallel over processes when there are many.
 
     Args:
         paths: of the solution.
@@ -146,7 +154,7 @@ def map_strips(
         call: gets the outputs and the true masks of a strip; from the top of a module, that processes may find it.
         title: of the progress.
 
-    Returns:
+    Yields:
         The results, fold after fold, in the order of `rows`.
     """
     tasks = []
@@ -158,11 +166,20 @@ def map_strips(
     wanted = paths.solution.machine.workers
     workers = wanted if wanted is not None else cores()
     if workers < 2 or len(tasks) < 4:  # starting processes takes longer than measuring some strips
-        found = [_call_on_rows(*task) for task in track(tasks, title, "chunks")]
-    else:
-        with Workers(min(workers, len(tasks))) as pool:
-            found = list(track(pool.map(_call_on_rows, *zip(*tasks, strict=True)), title, "chunks", len(tasks)))
-    return [result for chunk in found for result in chunk]
+        for task in track(tasks, title, "chunks"):
+            yield from _call_on_rows(*task)
+        return
+    with Workers(min(workers, len(tasks))) as pool:
+        for part in track(pool.map(_call_on_rows, *zip(*tasks, strict=True)), title, "chunks", len(tasks)):
+            yield from part
+
+
+def _scratch(folder: Path, n: int) -> NDArray:
+    """Records of the fields MEASURED, of n strips, in a file without a name: memory that the system may take back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, n * RECORD.itemsize)  # a full disk is an error here, not a crash later
+        return np.memmap(file, RECORD, "r+", shape=(n,))
 
 
 def outputs_of(stores: Sequence[Store], place: int) -> Outputs:

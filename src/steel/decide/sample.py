@@ -18,6 +18,7 @@ EVERY = 4  # of this many rows and columns, one is on the lattice: 1/16 of the p
 LATTICE = slice(EVERY // 2, None, EVERY)
 FAINT = 8  # points where every model is below this, outside the true mask, are left out: no threshold is as low
 MAX_POINTS = 2048  # of a strip and class, evenly thinned out beyond: bounds memory and time, whatever the nets
+MAX_STRIPS = 12_568  # with so many points each; of more strips each has fewer, which bounds the sum
 BIN = 4  # levels that the search takes together
 BINS = 256 // BIN
 LEVELS = np.arange(FAINT, 256, BIN)  # (62,) thresholds
@@ -59,7 +60,7 @@ class Points(NamedTuple):
     px: NDArray[np.float64]
 
 
-def reduce_strip(maps: Sequence[NDArray[np.uint8]], mask_bits: NDArray[np.uint8]) -> Points:
+def reduce_strip(maps: Sequence[NDArray[np.uint8]], mask_bits: NDArray[np.uint8], n_strips: int = 1) -> Points:
     """Keep the points of one strip's lattice where some model or the true mask shows anything of a class.
 
     A fixed lattice is an unbiased sample of the pixels: counts of points, times 16, estimate areas and overlaps.
@@ -67,7 +68,9 @@ def reduce_strip(maps: Sequence[NDArray[np.uint8]], mask_bits: NDArray[np.uint8]
     Args:
         maps: (4, 256, 1600) uint8 of each model.
         mask_bits: (256, 1600) uint8, bit k = true mask of class k+1.
+        n_strips: how many strips there are in all.
     """
+    most = max(1, MAX_POINTS * MAX_STRIPS // max(n_strips, MAX_STRIPS))
     values = np.stack([one[:, LATTICE, LATTICE] for one in maps], 1).reshape(N_CLASSES, len(maps), -1)  # (4, m, 25600)
     bits = mask_bits[LATTICE, LATTICE].ravel()
     under = (bits >> np.arange(N_CLASSES, dtype=np.uint8)[:, None] & 1).astype(np.bool_)
@@ -75,7 +78,7 @@ def reduce_strip(maps: Sequence[NDArray[np.uint8]], mask_bits: NDArray[np.uint8]
     kept, px = [], np.full(N_CLASSES, EVERY**2, np.float64)
     for k in range(N_CLASSES):
         found = np.flatnonzero(matters[k])
-        step = max(1, -(-len(found) // MAX_POINTS))  # rounded up
+        step = max(1, -(-len(found) // most))  # rounded up
         kept.append(found[step // 2 :: step])
         px[k] *= len(found) / len(kept[k]) if len(found) else 1
     return Points(
