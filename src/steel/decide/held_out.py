@@ -78,16 +78,24 @@ def build_tables(
     measure_all = partial(_measure_all, blends=tuple(voting), call=call)
     found = map_strips(paths, names, strips, rows, measure_all, "decide: table")
     measured = [_scratch(paths.decide, len(chosen)) for _ in blends]
-    results: list[T | None] = [None] * len(chosen)
-    for place, (records, result) in zip(np.argsort(order), found, strict=True):
-        for of_blend, record in zip(measured, records, strict=True):
-            of_blend[place] = record[0]
-        results[place] = result
+    results = _sort(found, np.argsort(order), measured)
     tables = []
     for blend, of_blend in zip(blends, measured, strict=True):
         gate = mean_gate(probs, len(chosen), blend.gate_counts)
         tables.append(Table(image_ids, fold, gate=gate, **{name: of_blend[name] for name in MEASURED}))
     return Built(tables, [] if call is None else cast(list[T], results), probs)
+
+
+def _sort(
+    found: Iterator[tuple[list[NDArray], T | None]], places: NDArray[np.int64], measured: Sequence[NDArray]
+) -> list[T | None]:
+    """Put records and results, as they come, in their places: the records of each blend into an array of its own."""
+    results: list[T | None] = [None] * len(places)
+    for place, (records, result) in zip(places, found, strict=True):
+        for of_blend, record in zip(measured, records, strict=True):
+            of_blend[place] = record[0]
+        results[place] = result
+    return results
 
 
 def measure_strip(outputs: Outputs, mask_bits: NDArray[np.uint8], blends: Sequence[Blend]) -> list[NDArray]:
