@@ -56,6 +56,7 @@ NETS = {
 }
 N_DRAWN = 24
 Side = Callable[[], object]
+Times = tuple[float, float]  # that passed, and of this process on all cores, s
 
 
 def some_strips(folder: Path, n: int) -> Strips:
@@ -160,25 +161,26 @@ def _finish() -> None:
     BUILDERS[0].finish()
 
 
-def time_sides(called: dict[str, Side], n: int) -> dict[str, list[float]]:
-    """Seconds of n calls of each, in turn and in changing order, after one that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in called}
+def time_sides(called: dict[str, Side], n: int) -> dict[str, list[Times]]:
+    """Times of n calls of each, in turn and in changing order, after one that does not count."""
+    times: dict[str, list[Times]] = {name: [] for name in called}
     for i in range(n + 1):
         for name, side in called.items() if i % 2 else reversed(called.items()):
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             side()
-            times[name].append(time.perf_counter() - start)
+            times[name].append((time.perf_counter() - start, time.process_time() - cpu))
     return {name: found[1:] for name, found in times.items()}
 
 
-def rows_of(net: str, times: dict[str, list[float]], n_strips: int) -> list[list[str]]:
-    """A row for each side: strips per second, median and range, and the median ratio to the floor of the same round."""
+def rows_of(net: str, times: dict[str, list[Times]], n_strips: int) -> list[list[str]]:
+    """A row for each side: strips per second, median and range; the median ratio to the floor's of the same round."""
     rows = []
-    for name, seconds in times.items():
-        rates = [n_strips / s for s in seconds]
-        share = statistics.median(floor / s for floor, s in zip(times["floor"], seconds, strict=True))
+    for name, found in times.items():
+        rates = [n_strips / s for s, _ in found]
+        share = statistics.median(floor / s for (floor, _), (s, _) in zip(times["floor"], found, strict=True))
+        cpu_ms = 1e3 * statistics.median(cpu for _, cpu in found) / n_strips
         spread = f"{min(rates):.3g}–{max(rates):.3g}"
-        rows.append([f"{net}, {name}", f"{statistics.median(rates):.3g}", spread, f"{share:.3f}"])
+        rows.append([f"{net}, {name}", f"{statistics.median(rates):.3g}", spread, f"{share:.3f}", f"{cpu_ms:.0f}"])
     return rows
 
 
@@ -194,7 +196,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of torch; all cores by default")
     parser.add_argument("--n", type=int, default=3, help="timed rounds")
     args = parser.parse_args()
-    rows = [["strips per second", "median", "range", "of the floor"]]
+    rows = [["strips per second", "median", "range", "of the floor", "CPU ms per strip"]]
     print(machine(), flush=True)
     here = tempfile.TemporaryDirectory(dir=Path.cwd())  # a disk, where /tmp may be memory
     with here as name, ProcessPoolExecutor(1, get_context("spawn")) as writer:
@@ -202,7 +204,7 @@ def main() -> None:
         for net in args.net or NETS:
             predictor = a_predictor(NETS[net], args)
             rows += rows_of(net, time_sides(sides(predictor, strips, Path(name), writer), args.n), args.strips)
-            print(rows[-1], flush=True)
+            print(*rows[-5:], sep="\n", flush=True)
         size = sum(path.stat().st_size for path in (Path(name) / "ours" / MAPS).iterdir()) / args.strips / 1024
     what = f"{args.n} rounds of {args.strips} strips, batch {args.batch}, {' and '.join(args.views)}"
     print(f"torch {torch.__version__} on {predictor.device}, {predictor.dtype}; {what}; {size:.0f} KiB per strip")

@@ -3,15 +3,16 @@
     python benchmarks/scale.py --sizes 1000 4000 [--results scale.json] [--plot docs/scale.png]
     python benchmarks/scale.py --sizes [--plot docs/scale.png]        # only the table and the plot of what is known
 
-For each size it makes up strips, half as many masks and a fifth as many test strips (some .9 MB of disk per strip), and
-runs the stages as the program does, each as a process of its own. A strip is the mean of two rendered ones, each moved
+For each size it makes up strips, two masks for every three of them, and a fifth as many test strips (.9 MB of disk per
+strip), and runs the stages as the program does, each as a process of its own. A strip is the mean of two rendered ones, each moved
 along by chance: all differ, as real ones do, and each has the masks of its first half. The nets are two layers that see
-an eighth of each side: what is measured is all but the nets. Five folds; an epoch of each training has a fifth as many
-samples as there are strips, so that all ten together take two samples of each strip.
+an eighth of each side: what is measured is all but the nets. There are five folds, and one epoch with a twentieth as
+many samples as strips; it ends with a look at all strips that are held out. One training at a time.
 
 Memory is what no file lies behind (anonymous and shared pages of the stage's processes, looked at ten times a second):
-maps of the cache, which the system may take back, do not count. Results are added to the file of --results, so that
-large sizes may run on their own.
+maps of the cache, which the system may take back, do not count. Time is that of the processors, which other programs
+disturb least; the time that passed stands beside it. Results are added to the file of --results, so that large sizes
+may run on their own.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from steel.data.synth import write_dataset
 from steel.workers import Workers, cores
 
 STAGES = ("prepare", "folds", "eda", "train", "oof", "decide", "report", "predict", "submit")
-N_DRAWN, N_FOLDS = 48, 5
+N_DRAWN, N_FOLDS, SAMPLED = 48, 5, 20
 CONFIG = """
 name: scale
 data: {{name: scale, raw: raw}}
@@ -53,6 +54,7 @@ models:
     downscale: 4
     phases: [{{epochs: 1, width: 1600, batch: 16, samples: {samples}}}]
 predict: {{tta: [identity]}}
+machine: {{jobs: 1}}
 """
 NETS = '''
 """Nets of next to no work, whose maps are smooth and faint."""
@@ -76,11 +78,12 @@ Drawn = list[tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]]  # strips, 
 
 @dataclass(frozen=True)
 class Result:
-    """What one stage took for n training strips."""
+    """What one stage took for n training strips; CPU time is that of all its processes and threads."""
 
     n: int
     stage: str
     seconds: float
+    cpu_s: float
     peak_mb: float
 
 
@@ -101,7 +104,7 @@ def make_up(folder: Path, n: int) -> None:
     sample = pd.DataFrame({"ImageId": names["test"], "EncodedPixels": f"1 {N_PIXELS}", "ClassId": 0})
     sample.to_csv(raw / "sample_submission.csv", index=False)
     (folder / "my_scale_nets.py").write_text(NETS)
-    (folder / "scale.yaml").write_text(CONFIG.format(folds=N_FOLDS, samples=max(n // N_FOLDS, 16)))
+    (folder / "scale.yaml").write_text(CONFIG.format(folds=N_FOLDS, samples=max(n // SAMPLED, 16)))
 
 
 def _write_strips(drawn: Path, folder: Path, names: Sequence[str]) -> list[tuple[str, int, str]]:
@@ -141,12 +144,14 @@ def measure(n: int, folder: Path) -> Iterator[Result]:
             child = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
             peak = Peak(child.pid)
             peak.start()
-            code = child.wait()
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
             peak.over.set()
             peak.join()
-        if code:
+        if child.returncode:
             raise SystemExit(f"{stage} failed: {(folder / f'{stage}.log').read_text()[-2000:]}")
-        yield Result(n, stage, round(time.monotonic() - start, 2), round(peak.largest_kb / 1024, 1))
+        seconds, cpu_s = time.monotonic() - start, used.ru_utime + used.ru_stime
+        yield Result(n, stage, round(seconds, 2), round(cpu_s, 2), round(peak.largest_kb / 1024, 1))
         if stage == "prepare":
             shutil.rmtree(folder / "raw")  # the stages that follow read the cache
 
@@ -201,20 +206,20 @@ def load(path: Path) -> list[Result]:
 
 
 def exponent(results: Sequence[Result]) -> float:
-    """Slope of log(seconds) over log(n), least squares; NaN of a single size."""
-    n, seconds = np.log([one.n for one in results]), np.log([one.seconds for one in results])
+    """Slope of the logarithm of CPU time over that of n, least squares; NaN of a single size."""
+    n, seconds = np.log([one.n for one in results]), np.log([one.cpu_s for one in results])
     return float(np.polyfit(n, seconds, 1)[0]) if len(results) > 1 else math.nan
 
 
 def as_table(results: Sequence[Result]) -> str:
-    """A row for each stage: seconds and peak of memory by size, and how the time grows."""
+    """A row for each stage: CPU seconds (and those that passed) by size, how they grow, and the peaks of memory."""
     sizes = sorted({one.n for one in results})
-    rows = [["stage", *(f"{n:,}" for n in sizes), "exponent", "of the last two", "largest memory, MB"]]
+    rows = [["CPU s (s)", *(f"{n:,}" for n in sizes), "exponent", "of the last two", "MB by size"]]
     for stage in STAGES:
         own = sorted((one for one in results if one.stage == stage), key=lambda one: one.n)
-        seconds = {one.n: f"{one.seconds:.1f} s" for one in own}
+        took = {one.n: f"{one.cpu_s:.0f} ({one.seconds:.0f})" for one in own}
         memory = " / ".join(f"{one.peak_mb:.0f}" for one in own)
-        cells = [seconds.get(n, "") for n in sizes]
+        cells = [took.get(n, "") for n in sizes]
         rows.append([stage, *cells, f"{exponent(own):.2f}", f"{exponent(own[-2:]):.2f}", memory])
     return table(rows)
 
@@ -230,7 +235,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
     marks = alt.Chart(frame).mark_line(point=True)
     colour = alt.Color("stage:N", title="stage", sort=list(STAGES))
     log = alt.Scale(type="log")
-    time_chart = marks.encode(x=across, y=alt.Y("seconds:Q", title="time, s", scale=log), color=colour)
+    time_chart = marks.encode(x=across, y=alt.Y("cpu_s:Q", title="CPU time, s", scale=log), color=colour)
     memory = marks.encode(x=across, y=alt.Y("peak_mb:Q", title="memory beyond maps, MB"), color=colour)
     limit = alt.Chart(pd.DataFrame({"peak_mb": [2048]})).mark_rule(strokeDash=[4, 4]).encode(y="peak_mb:Q")
     chart = time_chart | (memory + limit)
