@@ -4,10 +4,10 @@
     python benchmarks/scale.py --sizes [--plot docs/scale.png]        # only the table and the plot of what is known
 
 For each size it makes up strips, two masks for every three of them, and a fifth as many test strips (.9 MB of disk per
-strip), and runs the stages as the program does, each as a process of its own. A strip is the mean of two rendered ones, each moved
-along by chance: all differ, as real ones do, and each has the masks of its first half. The nets are two layers that see
-an eighth of each side: what is measured is all but the nets. There are five folds, and one epoch with a twentieth as
-many samples as strips; it ends with a look at all strips that are held out. One training at a time.
+strip), and runs the stages as the program does, each as a process of its own. A strip is the mean of two rendered ones,
+each moved along by chance: all differ, as real ones do, and each has the masks of its first half. The nets are two
+layers that see an eighth of each side: what is measured is all but the nets. There are five folds, and one epoch with a
+twentieth as many samples as strips; it ends with a look at all strips that are held out. One training at a time.
 
 Memory is what no file lies behind (anonymous and shared pages of the stage's processes, looked at ten times a second):
 maps of the cache, which the system may take back, do not count. Time is that of the processors, which other programs
