@@ -86,7 +86,9 @@ def test_a_process_that_is_killed_ends_all_with_one_line(tmp_path: Path) -> None
     assert time.monotonic() - begin < 10 and gone(found)  # .5 s on an idle machine
 
 
-@pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+@pytest.mark.parametrize(
+    ("number", "group"), [(signal.SIGINT, True), pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow)]
+)
 def test_interrupted_they_leave_one_line(number: signal.Signals, group: bool, tmp_path: Path) -> None:
     with started(tmp_path, "exchange") as program:
         found = pids(tmp_path)
@@ -96,6 +98,7 @@ def test_interrupted_they_leave_one_line(number: signal.Signals, group: bool, tm
     assert (program.returncode, out, err) == told and gone(found)
 
 
+@pytest.mark.slow
 def test_none_outlives_the_program(tmp_path: Path) -> None:
     with started(tmp_path, "exchange") as program:
         found = pids(tmp_path)

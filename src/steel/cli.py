@@ -91,12 +91,8 @@ def _parser(stage: str, model_names: list[str]) -> ArgumentParser:
     add("--folds", type=str, default="", metavar="0,1", help="only these folds, from 0 on [all]")
     if stage == "train":
         add("--fold", type=str, default="", metavar="K", help="only this fold, from 0 on [all]")
-        add(
-            "--devices",
-            type=int,
-            metavar="N",
-            help="devices that train one model together; short for --machine.devices",
-        )
+        about = "devices that train one model together; short for --machine.devices"
+        add("--devices", type=int, metavar="N", help=about)
     if stage in ("train", "oof", "predict"):
         add("--model", type=str, default="", metavar="NAME", help="only this model [all]")
     if stage == "synth":
