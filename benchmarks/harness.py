@@ -56,11 +56,11 @@ def compare(ours: Callable[[], object], reference: Callable[[], object], n: int)
 
 
 def training_step(
-    model: dict[str, Any], threads: int | None, batch: int, shape: tuple[int, int]
+    model: dict[str, Any], threads: int | None, batch: int, shape: tuple[int, int], **machine: Any
 ) -> Callable[[], float]:
     """A step of the kit's trainer on one random batch of `shape` (height, width): gives its loss.
 
-    `model`: keys of a ModelConfig; `threads`: of torch, None for one per core.
+    `model`: keys of a ModelConfig; `threads`: of torch, None for one per core; `machine`: further keys of it.
     """
     import numpy as np
     import pandas as pd
@@ -72,10 +72,10 @@ def training_step(
 
     strips = Strips(pd.DataFrame(0, index=range(batch), columns=AREAS), np.zeros((batch, *shape), np.uint8), None)
     config = ModelConfig(phases=[Phase(epochs=1, width=shape[1], batch=batch)], **model)
-    trainer = Trainer(config, MachineConfig(threads=threads), strips, np.arange(batch), seed=0)
+    trainer = Trainer(config, MachineConfig(threads=threads, **machine), strips, np.arange(batch), seed=0)
     trainer.net.train()
-    image = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8)
-    bits = (torch.rand(batch, *shape) < 0.05).to(torch.uint8)
+    image = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8).to(trainer.device)
+    bits = (torch.rand(batch, *shape) < 0.05).to(torch.uint8).to(trainer.device)
 
     def step() -> float:
         loss = trainer._backward(image, bits)

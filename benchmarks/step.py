@@ -6,18 +6,21 @@ Ours is the trainer itself: channels last, fused AdamW, the arithmetic that `amp
 memory kept; and it clips gradients, scales its input and averages the weights, which the reference does
 without. The reference is the architecture of segmentation_models_pytorch as it comes, fp32 and contiguous, with
 torch.optim.AdamW as it comes. The settings of memory hold for a whole process: each side runs in processes of its own,
-in turn. CPU time, which counts all threads, is the fairer figure on a machine that others use too. A row with bf16 is
-printed beside.
+in turn. CPU time, which counts all threads, is the fairer figure on a machine that others use too. Beside them stand
+ours in bf16, with the encoder's blocks computed twice (machine.checkpoint_gradients) and, with --compiled, since that
+takes minutes at first, through torch.compile. MB is what a process holds at most beyond what it held before.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from harness import machine, table, training_step
@@ -27,8 +30,14 @@ from steel.device import amp_dtype, open_device
 
 NETS = {"resnet18-Unet": ("Unet", "resnet18"), "efficientnet-b0-FPN": ("FPN", "efficientnet-b0")}
 SHAPE = (256, 512)
-SIDES = ("ours", "reference", "ours in bf16")
-Times = tuple[float, float]  # wall clock and CPU time of all threads, s
+SIDES: dict[str, dict[str, Any]] = {  # ours: keys of the machine, and the arithmetic
+    "ours": {},
+    "reference": {},
+    "ours in bf16": {"amp": "bf16"},
+    "ours, blocks twice": {"checkpoint_gradients": True},
+    "ours, compiled": {"compile": True},
+}
+Times = tuple[float, float, float]  # wall clock and CPU time of all threads, s; most memory so far, MB
 
 
 def reference(net: str, encoder: str, batch: int) -> Callable[[], float]:
@@ -63,14 +72,19 @@ def run_side(side: str, name: str, batch: int, steps: int, threads: int | None) 
         torch.set_num_threads(threads or os.cpu_count() or 1)
         step = reference(net, encoder, batch)
     else:
-        amp = "auto" if side == "ours" else "bf16"
-        step = training_step({"net": net, "encoder": encoder, "amp": amp}, threads, batch, SHAPE)
-    times = []
+        keys = {"amp": "auto"} | SIDES[side]
+        step = training_step({"net": net, "encoder": encoder, "amp": keys.pop("amp")}, threads, batch, SHAPE, **keys)
+    times, before = [], peak_mb()
     for _ in range(steps + 1):
         wall, cpu = time.perf_counter(), time.process_time()
         step()
-        times.append((time.perf_counter() - wall, time.process_time() - cpu))
+        times.append((time.perf_counter() - wall, time.process_time() - cpu, peak_mb() - before))
     return times[1:]
+
+
+def peak_mb() -> float:
+    """Most memory that this process has held, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def run_apart(side: str, name: str, args: argparse.Namespace) -> list[Times]:
@@ -85,7 +99,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=4, help="timed steps in each process")
-    parser.add_argument("--rounds", type=int, default=2, help="processes of each side (bf16: one)")
+    parser.add_argument("--rounds", type=int, default=2, help="processes of ours and the reference; others: one")
+    parser.add_argument("--compiled", action="store_true", help="ours compiled, too")
     parser.add_argument("--threads", type=int, help="threads of each side; all cores by default")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--net", choices=NETS, action="append", help="only this net")
@@ -93,13 +108,14 @@ def main() -> None:
     if args.side:
         print(json.dumps(run_side(args.side, args.net[0], args.batch, args.steps, args.threads)))
         return
-    rows = [["ms per step", "processes x steps", "median", "IQR", "faster", "CPU time", "less of it"]]
+    rows = [["ms per step", "processes x steps", "median", "IQR", "faster", "CPU time", "less of it", "MB"]]
     for name in args.net or NETS:
-        times: dict[str, list[list[Times]]] = {side: [] for side in SIDES}
+        sides = [side for side in SIDES if args.compiled or side != "ours, compiled"]
+        times: dict[str, list[list[Times]]] = {side: [] for side in sides}
         for i in range(args.rounds):
-            for side in SIDES if i == 0 else ("reference", "ours"):
+            for side in sides if i == 0 else ("reference", "ours"):
                 times[side].append(run_apart(side, name, args))
-        rows += [row(name, side, times) for side in SIDES]
+        rows += [row(name, side, times) for side in sides]
     device = open_device(MachineConfig(threads=args.threads))
     picked = str(amp_dtype("auto", device)).removeprefix("torch.")
     what = f"1 x {SHAPE[0]} x {SHAPE[1]}, batch {args.batch}, {torch.get_num_threads()} threads"
@@ -121,7 +137,8 @@ def row(name: str, side: str, times: dict[str, list[list[Times]]]) -> list[str]:
     )
     count = f"{len(times[side])} x {len(times[side][0])}"
     spread = f"{1e3 * (high - low):.0f}"
-    return [f"{name}, {side}", count, f"{1e3 * median:.0f}", spread, f"{faster:.2f}", f"{1e3 * cpu:.0f}", f"{less:.2f}"]
+    cells = [f"{1e3 * median:.0f}", spread, f"{faster:.2f}", f"{1e3 * cpu:.0f}", f"{less:.2f}"]
+    return [f"{name}, {side}", count, *cells, f"{max(part[-1][2] for part in times[side]):.0f}"]
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def test_the_edges_of_the_ranges_are_allowed() -> None:
             DecideConfig(3, 256, 0.004, [0, 0, 0, 409600], 1.0),
             KernelConfig(60, 30),
             ReportConfig("runs/other"),
-            MachineConfig("cuda:1", 1, 1, 0),
+            MachineConfig("cuda:1", jobs=1, threads=1, workers=0),
         )
     )
 

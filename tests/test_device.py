@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import cv2
 import pytest
@@ -9,7 +10,8 @@ import timm
 import torch
 
 from steel.config import MachineConfig, ModelConfig, Solution, SplitConfig
-from steel.device import amp_dtype, describe, for_training, open_device
+from steel.config_check import check
+from steel.device import amp_dtype, check_training, describe, describe_training, for_training, open_device
 from steel.errors import UserError
 
 CPU = torch.device("cpu")
@@ -49,6 +51,9 @@ def test_describe_names_what_changes_the_bits() -> None:
         ("cpu", 8, 2, 3, (2, 3)),
         ("cuda", 16, None, None, (1, 16)),  # a GPU trains one at a time
         ("cuda", 16, 2, None, (2, 8)),
+        ("2 cpu", 16, None, None, (1, 8)),  # so do several devices, each with its share of the threads
+        ("4 cuda", 16, None, None, (1, 4)),
+        ("4 cpu", 2, None, None, (1, 1)),
     ],
 )
 def test_cores_are_shared_out_among_trainings(
@@ -60,7 +65,8 @@ def test_cores_are_shared_out_among_trainings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("steel.device.cores", lambda: n_cores)
-    machine = MachineConfig(device, jobs=jobs, threads=threads)
+    n, _, name = device.rpartition(" ")
+    machine = MachineConfig(name, devices=int(n or 1), jobs=jobs, threads=threads)
     models = {"a": ModelConfig(), "b": ModelConfig()}
     found = for_training(Solution("x", models, split=SplitConfig(3), machine=machine))
     assert (found.jobs, found.threads) == expected
@@ -106,3 +112,55 @@ def test_auto_takes_bf16_where_the_cpu_has_it(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     assert amp_dtype("auto", CPU) == expected
+
+
+@pytest.mark.parametrize(
+    ("machine", "message"),
+    [
+        ({"devices": 3}, "machine.devices: 3 is out of range; allowed: 1..2, the cores, each a device where there is "),
+        ({"devices": 2, "sync_batch_norm": True}, "machine.sync_batch_norm: true needs GPUs, the devices are cores; "),
+    ],
+)
+def test_what_this_machine_cannot_do(machine: dict, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steel.device.cores", lambda: 2)
+    with pytest.raises(UserError) as error:
+        check_training(MachineConfig("cpu", **machine))
+    assert str(error.value).startswith(message)
+    check_training(MachineConfig("cpu", devices=2))
+    check_training(MachineConfig("cpu", sync_batch_norm=True))  # one device has the whole batch
+
+
+@pytest.mark.parametrize(
+    ("machine", "message"),
+    [
+        ({"devices": 0}, "machine.devices: 0 is out of range; allowed: >= 1"),
+        ({"devices": 2, "device": "cuda:1"}, "machine.device: 'cuda:1' is one device, not 2; allowed: auto, cuda"),
+        ({"devices": 2, "jobs": 2}, "machine.jobs: 2 trainings at once on 2 devices; allowed: 1"),
+        (
+            {"compile": True, "checkpoint_gradients": True},
+            "machine: compile and checkpoint_gradients are not for one training; allowed: one of them",
+        ),
+    ],
+)
+def test_devices_that_do_not_go_together(machine: dict, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        check(Solution("x", {"a": ModelConfig()}, machine=MachineConfig(**machine)))
+    assert str(error.value) == message
+
+
+def test_a_compiler_there_is_none_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(
+        UserError, match=r"^machine\.compile: true needs a C\+\+ compiler \(g\+\+, clang\+\+\); allowed: false$"
+    ):
+        check_training(MachineConfig("cpu", compile=True))
+
+
+def test_several_devices_and_a_compiled_net_are_part_of_what_a_training_ran_on() -> None:
+    one, cpu = MachineConfig("cpu"), describe(MachineConfig("cpu"))["device"]
+    assert describe_training(one) == describe(one)
+    assert describe_training(replace(one, devices=2))["device"] == f"2 x {cpu}"
+    both = describe_training(replace(one, devices=2, sync_batch_norm=True, compile=True))
+    assert both["device"] == f"2 x {cpu}, batch norms synchronised"
+    assert both["torch"] == f"{torch.__version__}, compiled"

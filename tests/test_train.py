@@ -189,7 +189,8 @@ def test_bf16_runs_and_fp16_needs_a_gpu(tmp_path: Path) -> None:
     toy.fresh(tmp_path)
     strips = open_strips(tmp_path / "data/toy/cache", "train")
     machine = toy.solution({}).machine
-    trainer = Trainer(replace(toy.CLASSIFIER, amp="bf16"), machine, strips, np.arange(12), seed=1)
+    wide = [Phase(epochs=1, width=256, batch=3, samples=6)]  # see toy.PHASES
+    trainer = Trainer(replace(toy.CLASSIFIER, phases=wide, amp="bf16"), machine, strips, np.arange(12), seed=1)
     assert np.isfinite(trainer.epoch(0, "toy").loss)
     with pytest.raises(UserError, match="fp16 needs a GPU, the device is cpu"):
         Trainer(replace(toy.CLASSIFIER, amp="fp16"), machine, strips, np.arange(12), seed=1)

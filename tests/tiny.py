@@ -89,7 +89,7 @@ def run(*stages: str, args: tuple[str, ...] = ()) -> None:
 
 def finish(folder: Path) -> Path:
     """Take the solution through all stages in `folder`; `seen.json` there gets the rows each fold was trained on."""
-    from steel.fit import trainer
+    from steel.fit import loading
 
     seen: dict[int, set[int]] = {}
 
@@ -100,7 +100,7 @@ def finish(folder: Path) -> Path:
 
     write_config(folder)
     with within(folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "Crops", Watched)
+        patch.setattr(loading, "Crops", Watched)
         for stage in STAGES:
             run(stage)
             if stage == "synth":

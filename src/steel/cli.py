@@ -68,7 +68,7 @@ def parse(stage: str, about: str, args: list[str], beside: Sequence[str] = ()) -
         raise SystemExit(0)
     if not args or args[0].startswith("-"):
         raise UserError(f"CONFIG is missing: it comes first, as in `steel {stage} configs/demo.yaml`")
-    path, line = args[0], _with_synth_keys(args[1:]) if stage == "synth" else args[1:]
+    path, line = args[0], _with_long_keys(stage, args[1:])
     names = model_names(Path(path))
     parser = _parser(stage, names)
     try:
@@ -91,6 +91,8 @@ def _parser(stage: str, model_names: list[str]) -> ArgumentParser:
     add("--folds", type=str, default="", metavar="0,1", help="only these folds, from 0 on [all]")
     if stage == "train":
         add("--fold", type=str, default="", metavar="K", help="only this fold, from 0 on [all]")
+        about = "devices that train one model together; short for --machine.devices"
+        add("--devices", type=int, metavar="N", help=about)
     if stage in ("train", "oof", "predict"):
         add("--model", type=str, default="", metavar="NAME", help="only this model [all]")
     if stage == "synth":
@@ -108,10 +110,12 @@ def _parser(stage: str, model_names: list[str]) -> ArgumentParser:
     return parser
 
 
-def _with_synth_keys(args: list[str]) -> list[str]:
-    """The short options of the stage `synth` as the keys they stand for."""
-    short = re.compile(rf"--({'|'.join(SYNTH_KEYS)})(=|$)")
-    return [short.sub(r"--data.synth.\1\2", arg) for arg in args]
+def _with_long_keys(stage: str, args: list[str]) -> list[str]:
+    """The short options of a stage as the keys they stand for."""
+    short = {key: f"data.synth.{key}" for key in SYNTH_KEYS} if stage == "synth" else {}
+    short |= {"devices": "machine.devices"} if stage == "train" else {}
+    pattern = re.compile(rf"--({'|'.join(short)})(=|$)")
+    return [pattern.sub(lambda found: f"--{short[found[1]]}{found[2]}", arg) if short else arg for arg in args]
 
 
 def _options(found: Namespace, solution: Solution) -> Options:

@@ -190,6 +190,16 @@ class MachineConfig:
 
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
+    devices: int = 1
+    """Devices that train one model together, each on its share of every batch (>= 1): GPUs, or cores without one."""
+    sync_batch_norm: bool = False
+    """Let batch norms take the statistics of the whole batch, not of each device's share of it (GPUs only)."""
+    checkpoint_gradients: bool = False
+    """Save memory in training: compute an encoder's blocks twice, and keep what is inside them for neither pass."""
+    compile: bool = False
+    """Train through torch.compile: minutes at first, then faster steps on a GPU; its sums round otherwise."""
+    sampling: Literal["workers", "device"] = "workers"
+    """Who makes training samples: workers, or the device, which holds all strips (augment none, flips or light)."""
     jobs: int | None = None
     """Trainings at once, each in a process of its own (>= 1); null: one on a GPU; on a CPU as many as it has cores."""
     threads: int | None = None

@@ -4,7 +4,7 @@ import math
 import re
 
 from steel.competition import HEIGHT, N_CLASSES, N_PIXELS, WIDTH
-from steel.config import TTA_VIEWS, DecideConfig, ModelConfig, Phase, Solution
+from steel.config import TTA_VIEWS, DecideConfig, MachineConfig, ModelConfig, Phase, Solution
 from steel.errors import UserError
 
 
@@ -26,11 +26,7 @@ def check(solution: Solution) -> None:
     _check_decide(solution.decide)
     _within("kernel.time_limit_s", solution.kernel.time_limit_s, 60)
     _within("kernel.margin_s", solution.kernel.margin_s, 0, solution.kernel.time_limit_s - 30)
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", solution.machine.device):
-        raise UserError(f"machine.device: {solution.machine.device!r} is not allowed; allowed: auto, cpu, cuda, cuda:N")
-    _within("machine.jobs", solution.machine.jobs, 1)
-    _within("machine.threads", solution.machine.threads, 1)
-    _within("machine.workers", solution.machine.workers, 0)
+    _check_machine(solution.machine)
     if solution.data.synth:
         _within("data.synth.n_train", solution.data.synth.n_train, 10)
         _within("data.synth.n_test", solution.data.synth.n_test, 1)
@@ -46,6 +42,20 @@ def check_name(key: str, value: object) -> None:
     """Refuse a name that cannot be the name of a folder."""
     if not isinstance(value, str) or not value.replace("-", "").replace("_", "").isalnum() or not value.isascii():
         raise UserError(f"{key}: {value!r} cannot name a folder; allowed: letters, digits, - and _")
+
+
+def _check_machine(machine: MachineConfig) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", machine.device):
+        raise UserError(f"machine.device: {machine.device!r} is not allowed; allowed: auto, cpu, cuda, cuda:N")
+    for key in ("devices", "jobs", "threads"):
+        _within(f"machine.{key}", getattr(machine, key), 1)
+    _within("machine.workers", machine.workers, 0)
+    if machine.devices > 1 and machine.device.startswith("cuda:"):
+        raise UserError(f"machine.device: {machine.device!r} is one device, not {machine.devices}; allowed: auto, cuda")
+    if machine.devices > 1 and (machine.jobs or 1) > 1:
+        raise UserError(f"machine.jobs: {machine.jobs} trainings at once on {machine.devices} devices; allowed: 1")
+    if machine.compile and machine.checkpoint_gradients:
+        raise UserError("machine: compile and checkpoint_gradients are not for one training; allowed: one of them")
 
 
 def _check_decide(decide: DecideConfig) -> None:

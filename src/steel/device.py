@@ -1,6 +1,8 @@
 """The device and its settings: threads, arithmetic, memory. Pinned, since they change the bits of a result."""
 
 import ctypes
+import os
+import shutil
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -12,14 +14,22 @@ from steel.config import MachineConfig, Solution
 from steel.errors import UserError
 from steel.workers import cores
 
+COMPILERS = ("g++", "clang++")  # that torch.compile looks for
 M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD = -4, -1, -2  # names of mallopt(3)
+
+
+def resolve(machine: MachineConfig) -> str:
+    """The device's name; `auto` takes a GPU if there is one."""
+    if machine.device != "auto":
+        return machine.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def open_device(machine: MachineConfig) -> torch.device:
     """Pin the threads and give the device that `machine.device` names."""
     torch.set_num_threads(machine.threads or cores())
     cv2.setNumThreads(1)
-    device = _reach(_resolve(machine))
+    device = _reach(resolve(machine))
     if device.type == "cpu":
         _keep_freed_memory()
     return device
@@ -29,16 +39,31 @@ def for_training(solution: Solution) -> MachineConfig:
     """The machine as each of the trainings that run at once sees it, with `jobs` and `threads` settled.
 
     Two trainings of one thread each are faster than one training of two threads, which wait for each other after every
-    layer (measured in `benchmarks/`): on a CPU the cores are shared out. A GPU trains one model at a time.
+    layer (measured in `benchmarks/`): on a CPU the cores are shared out. A GPU trains one model at a time, and so do
+    several devices, each of which has a process with its share of the threads.
     """
     machine, n_jobs = solution.machine, len(solution.models) * len(solution.folds)
-    at_once = machine.jobs or (1 if _resolve(machine).startswith("cuda") else min(cores(), n_jobs))
-    return replace(machine, jobs=at_once, threads=machine.threads or max(1, cores() // at_once))
+    one = machine.devices > 1 or resolve(machine).startswith("cuda")
+    at_once = machine.jobs or (1 if one else min(cores(), n_jobs))
+    return replace(machine, jobs=at_once, threads=machine.threads or max(1, cores() // (at_once * machine.devices)))
+
+
+def check_training(machine: MachineConfig) -> None:
+    """Refuse what this machine cannot do: more devices than there are, norms to synchronise, nets to compile."""
+    on_gpu = resolve(machine).startswith("cuda")
+    n = torch.cuda.device_count() if on_gpu else cores()
+    if machine.devices > max(n, 1):
+        what = "the GPUs" if on_gpu else "the cores, each a device where there is no GPU"
+        raise UserError(f"machine.devices: {machine.devices} is out of range; allowed: 1..{n}, {what}")
+    if machine.sync_batch_norm and machine.devices > 1 and not on_gpu:
+        raise UserError("machine.sync_batch_norm: true needs GPUs, the devices are cores; allowed: false")
+    if machine.compile and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
+        raise UserError(f"machine.compile: true needs a C++ compiler ({', '.join(COMPILERS)}); allowed: false")
 
 
 def describe(machine: MachineConfig, *packages: str) -> dict[str, str]:
     """What equal results need to be equal: device, threads, versions of torch, OpenCV and further packages."""
-    name = _resolve(machine)
+    name = resolve(machine)
     if name.startswith("cuda") and torch.cuda.is_available():
         name = torch.cuda.get_device_name(_reach(name))
     elif name == "cpu":
@@ -48,11 +73,15 @@ def describe(machine: MachineConfig, *packages: str) -> dict[str, str]:
     return known | {"torch": torch.__version__, "opencv": cv2.__version__} | versions
 
 
-def _resolve(machine: MachineConfig) -> str:
-    """The device's name; `auto` takes a GPU if there is one."""
-    if machine.device != "auto":
-        return machine.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def describe_training(machine: MachineConfig, *packages: str) -> dict[str, str]:
+    """The same of a training, which may have several devices and a compiled net."""
+    env = describe(machine, *packages)
+    if machine.devices > 1:
+        synchronised = ", batch norms synchronised" if machine.sync_batch_norm else ""
+        env["device"] = f"{machine.devices} x {env['device']}{synchronised}"
+    if machine.compile:
+        env["torch"] += ", compiled"
+    return env
 
 
 def _reach(name: str) -> torch.device:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from steel import files
-from steel.device import describe, for_training
+from steel.device import describe, describe_training, for_training
 from steel.paths import Paths
 from steel.stage import Spec, recorded
 
@@ -19,6 +19,7 @@ TRAIN_CODE = (
     "data/dataset",
     "data/folds",
     "data/mix",
+    "data/on_device",
     "data/paste",
     "metrics",
     "competition",
@@ -43,7 +44,7 @@ def of_training(paths: Paths, name: str, fold: int) -> Spec:
         {"model": asdict(paths.solution.models[name]), "fold": fold},
         inputs,
         TRAIN_CODE,
-        describe(for_training(paths.solution), *TRAIN_PACKAGES),
+        describe_training(for_training(paths.solution), *TRAIN_PACKAGES),
         keep=True,
         partial=folder / "last.pt",
     )

@@ -109,23 +109,30 @@ def augmenter(recipe: str | Mapping[str, str]) -> Augment:
     of the rarest class in its mask that the mapping names (RAREST_FIRST, in whatever order they are named), else the
     default, which clean samples always get. Raises UserError for an unknown recipe or key, or without a default.
     """
+    choose = chooser(recipe)
+    names = {"augment": recipe} if isinstance(recipe, str) else {f"augment.{key}": recipe[key] for key in recipe}
+    made = {name: _one(name, where) for where, name in names.items()}
+    if len(made) == 1:
+        return next(iter(made.values()))
+
+    def augment(image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int) -> tuple[NDArray, NDArray]:
+        return made[choose(int(np.bitwise_or.reduce(mask, axis=None)))](image, mask, seed)
+
+    return augment
+
+
+def chooser(recipe: str | Mapping[str, str]) -> Callable[[int], str]:
+    """A function that gives the name of a sample's recipe by the bits of the classes in its mask; see `augmenter`."""
     if isinstance(recipe, str):
-        return _one(recipe, "augment")
+        return lambda _present: recipe
     allowed = (DEFAULT, *sorted(RAREST_FIRST))
     for key in recipe:
         if key not in allowed:
             raise UserError(f"augment: unknown key {key!r}; allowed: {', '.join(map(repr, allowed))}")
     if DEFAULT not in recipe:
         raise UserError(f"augment: {dict(recipe)} has no default, as in {{default: light, '2': heavy}}")
-    default = _one(recipe[DEFAULT], f"augment.{DEFAULT}")
-    by_class = [(1 << int(k) - 1, _one(recipe[k], f"augment.{k}")) for k in RAREST_FIRST if k in recipe]
-
-    def augment(image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int) -> tuple[NDArray, NDArray]:
-        present = int(np.bitwise_or.reduce(mask, axis=None))
-        chosen = next((one for bit, one in by_class if present & bit), default)
-        return chosen(image, mask, seed)
-
-    return augment
+    by_class = [(1 << int(k) - 1, recipe[k]) for k in RAREST_FIRST if k in recipe]
+    return lambda present: next((name for bit, name in by_class if present & bit), recipe[DEFAULT])
 
 
 def _one(name: str, where: str) -> Augment:

@@ -59,13 +59,17 @@ class Crops(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8]]]):
     def __getitem__(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         row, seed = self.rows[position], int(self.seeds[position])
         assert self.strips.masks is not None
-        left = _left_edge(self.strips.masks[row], int(self.classes[position]), self.sampling.width, seed)
+        left = self.left(position, self.strips.masks[row])
         window = slice(left, left + self.sampling.width)
         image, mask = np.array(self.strips.images[row, :, window]), np.array(self.strips.masks[row, :, window])
         source = self.sources[position]
         if source >= 0:
             image, mask = paste(image, mask, self.strips.images[source], self.strips.masks[source], seed)
         return self.augment(image, mask, seed)
+
+    def left(self, position: int, bits: NDArray[np.uint8]) -> int:
+        """Left edge of a sample, px; `bits`: of its strip's mask, (H, WIDTH), or those of each column, (1, WIDTH)."""
+        return _left_edge(bits, int(self.classes[position]), self.sampling.width, int(self.seeds[position]))
 
     def _draw_sources(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Row whose defect each sample gets; -1: none."""

@@ -101,17 +101,23 @@ def optimizer_for(
 
 def encoder_weights(net: nn.Module) -> list[nn.Parameter]:
     """The weights of the encoder: those at a place of ENCODER_AT; in timm's nets all but the last layer; or none."""
-    body: Any = getattr(net, "body", net)
-    modules = dict(body.named_modules())
-    for name in ENCODER_AT:
-        if name in modules:
-            return list(modules[name].parameters())
-    if not hasattr(body, "get_classifier"):
+    body, encoder = getattr(net, "body", net), encoder_of(net)
+    if encoder is not body:
+        return list(encoder.parameters())
+    classifier: Any = getattr(body, "get_classifier", None)
+    if classifier is None:
         return []
-    last = body.get_classifier()
+    last = classifier()
     layers = last if isinstance(last, tuple) else (last,)  # two in distilled nets
     head = {p for layer in layers for p in layer.parameters()}
     return [p for p in body.parameters() if p not in head]
+
+
+def encoder_of(net: nn.Module) -> nn.Module:
+    """The part of a net at a place of ENCODER_AT; the whole of its body where there is none."""
+    body = getattr(net, "body", net)
+    modules = dict(body.named_modules())
+    return next((modules[name] for name in ENCODER_AT if name in modules), body)
 
 
 def _groups(net: nn.Module, lr: float, weight_decay: float, encoder_lr: float) -> Groups:

@@ -4,8 +4,10 @@ import json
 import math
 import re
 import resource
+import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from steel import files, specs
+from steel.data import on_device
 from steel.data.augment import augmenter
-from steel.data.cache import open_strips
+from steel.data.cache import Strips, open_strips
 from steel.data.folds import draw_groups, fold_of, group_of
-from steel.device import amp_dtype, for_training, open_device
+from steel.device import amp_dtype, check_training, for_training, open_device
 from steel.errors import UserError, shorten
+from steel.fit import dist
 from steel.fit.checkpoint import save_weights
+from steel.fit.recompute import recompute_blocks
 from steel.fit.schedules import lr_at
 from steel.fit.trainer import Trainer, loss_of, optimizer_of
 from steel.nets.build import build
@@ -59,13 +64,20 @@ class Deadline:
 
 def check(paths: Paths, name: str) -> None:
     """Refuse a model whose names or options do not exist, before other models are trained for hours."""
-    model = paths.solution.models[name]
+    model, machine = paths.solution.models[name], paths.solution.machine
+    check_training(machine)
     try:
-        amp_dtype(model.amp, open_device(paths.solution.machine))
+        dist.check_batches(model, sys.maxsize, machine.devices)
+        amp_dtype(model.amp, open_device(machine))
         loss_of(model, 4, [1, 1, 1, 1])
         augmenter(model.augment)
+        if machine.sampling == "device":
+            on_device.check(model)
         lr_at(0, 1, 1.0, 0, model.schedule)
-        optimizer_of(build(model), model)
+        net = build(model)
+        if machine.checkpoint_gradients:
+            recompute_blocks(net)
+        optimizer_of(net, model)
     except UserError as error:
         raise UserError(f"models.{name}: {error}") from None
 
@@ -75,47 +87,63 @@ def make(paths: Paths, name: str, fold: int, deadline: Deadline | None = None) -
 
     Raises OutOfTime after the checkpoint of an epoch if the deadline allows no other. One epoch is always trained.
     """
+    title, weights = f"train {name} fold {fold}", paths.fold(name, fold) / "weights.safetensors"
+    dist.launch(paths.solution.machine, title, fit, paths, name, fold, deadline or Deadline())
+    return {weights: files.sha256(weights)}
+
+
+def fit(paths: Paths, name: str, fold: int, deadline: Deadline) -> None:
+    """The training itself, in one process or in each of several, of which the first writes what is left behind."""
     job = specs.of_training(paths, name, fold)
     model, machine = paths.solution.models[name], for_training(paths.solution)
     strips = open_strips(paths.cache, "train")
     held = fold_of(paths.folds, strips.image_ids) == fold
-    rows = np.flatnonzero(~held & (strips.areas.any(1) if model.rows == "defects" else True))
-    if not len(rows):
-        raise UserError(
-            f"models.{name}.rows: {model.rows} leaves no strip to train on beside fold {fold}; allowed: all"
-        )
-    seed, inner = model.seed * 100 + fold, None
-    if model.best_epochs:
-        group = np.array(group_of(paths.folds, strips.image_ids))[rows]
-        if len(set(group)) < 2:
-            raise UserError(f"models.{name}.best_epochs: no strips to judge epochs on beside fold {fold}; allowed: 0")
-        chosen = draw_groups(group.tolist(), model.inner_share, seed)
-        rows, inner = rows[~chosen], rows[chosen]
-    trainer = Trainer(model, machine, strips, rows, seed, inner)
+    rows, inner = _rows(paths, name, fold, strips, held)
+    trainer = Trainer(model, machine, strips, rows, model.seed * 100 + fold, inner)
     done, log = trainer.restore(job.partial, job.key)
     n_epochs = sum(phase.epochs for phase in model.phases)
     if done:
         say(f"{job.name}: continues after epoch {done} of {n_epochs}{_changed(trainer.origin, job)}")
     trainer.origin = _origin(job)
-    deadline = deadline or Deadline()
-    with _events(job.folder / "events", done) as events:
+    first = dist.rank() == 0
+    with _events(job.folder / "events", done) if first else nullcontext() as events:
         for epoch in track(range(done, n_epochs), job.name, "epochs", n_epochs, done):
             begun = time.monotonic()
             look_at = np.flatnonzero(held) if trainer.looks(epoch) else None
             log.append(_run_epoch(trainer, job.name, epoch, look_at, log))
             if done and epoch == done:
                 log[-1]["resumed"] = True
-            _write_log(job.folder, log)
-            _write_events(events, log[-1])
-            if epoch + 1 < n_epochs:
+            if events:
+                _write_log(job.folder, log)
+                _write_events(events, log[-1])
+            if first and epoch + 1 < n_epochs:
                 trainer.save(job.folder / "last.pt", job.key, epoch + 1, log)
             deadline.note(time.monotonic() - begun)
-            if epoch + 1 < n_epochs and not deadline.allows_epoch():
+            if epoch + 1 < n_epochs and not dist.agreed(deadline.allows_epoch(), trainer.device):
                 raise OutOfTime(f"{job.name}: stopped after epoch {epoch + 1} of {n_epochs}, for want of time")
-    save_weights(job.folder / "weights.safetensors", trainer.average.values)
-    files.write_json(job.folder / "config.json", job.config)
-    files.write_json(job.folder / "env.json", job.env)
-    return {job.folder / "weights.safetensors": files.sha256(job.folder / "weights.safetensors")}
+    if first:
+        save_weights(job.folder / "weights.safetensors", trainer.average.values)
+        files.write_json(job.folder / "config.json", job.config)
+        files.write_json(job.folder / "env.json", job.env)
+
+
+def _rows(
+    paths: Paths, name: str, fold: int, strips: Strips, held: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """The rows to train on, and those kept from it to judge the epochs on, if the best ones ship."""
+    model = paths.solution.models[name]
+    rows = np.flatnonzero(~held & (strips.areas.any(1) if model.rows == "defects" else True))
+    if not len(rows):
+        raise UserError(
+            f"models.{name}.rows: {model.rows} leaves no strip to train on beside fold {fold}; allowed: all"
+        )
+    if not model.best_epochs:
+        return rows, None
+    group = np.array(group_of(paths.folds, strips.image_ids))[rows]
+    if len(set(group)) < 2:
+        raise UserError(f"models.{name}.best_epochs: no strips to judge epochs on beside fold {fold}; allowed: 0")
+    chosen = draw_groups(group.tolist(), model.inner_share, model.seed * 100 + fold)
+    return rows[~chosen], rows[chosen]
 
 
 def _origin(job: Spec) -> dict[str, str]:

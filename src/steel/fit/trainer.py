@@ -14,21 +14,25 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from steel import metrics
+from steel.competition import N_CLASSES
 from steel.config import MachineConfig, ModelConfig
 from steel.data.balance import positive_weights
 from steel.data.cache import Strips
-from steel.data.dataset import Crops, Sampling, presence, unpack
+from steel.data.dataset import Sampling, presence, unpack
 from steel.data.mix import MIXES
+from steel.data.on_device import Batches, OnDevice
 from steel.device import amp_dtype, open_device
 from steel.errors import UserError
+from steel.fit import dist
 from steel.fit.average import Best, Ema, Swa, update_batch_norm
 from steel.fit.checkpoint import load_checkpoint, save_checkpoint
+from steel.fit.loading import loader
 from steel.fit.optim import optimizer_for
+from steel.fit.recompute import recompute_blocks
 from steel.fit.schedules import lr_at, place_of
 from steel.nets.build import Net, build, place
 from steel.nets.losses import Loss, bce, mixed
 from steel.progress import track
-from steel.workers import cores, deaf
 
 LOOK_EVERY = 50  # steps between two looks at whether the loss is still a number
 VALIDATION_BATCH = 4  # strips
@@ -60,7 +64,8 @@ class Trainer:
     """Net, optimizer and moving average of one training, and how they advance by an epoch.
 
     Every random choice of epoch e is a pure function of (seed, e): samples, augmentation, dropout. A checkpoint after
-    an epoch therefore holds no random state, and a resumed training equals an uninterrupted one.
+    an epoch therefore holds no random state, and a resumed training equals an uninterrupted one. Of several processes
+    (see `dist`) each has a trainer, on its share of the samples; all come to the same weights.
     """
 
     def __init__(
@@ -74,10 +79,17 @@ class Trainer:
     ) -> None:
         """Train on `rows` of the cache; `inner`: rows that judge the epochs where the best ones ship."""
         self.model, self.machine, self.strips, self.rows, self.seed = model, machine, strips, rows, seed
+        dist.check_batches(model, len(rows), dist.size())
         self.device = open_device(machine)
         torch.manual_seed(seed)
         self.net = place(build(model), self.device)
+        if machine.checkpoint_gradients:
+            recompute_blocks(self.net)
+        if machine.compile:
+            self.net.compile(dynamic=False)  # in place: names of weights stay those of the plain net
         self.optimizer = optimizer_of(self.net, model)
+        self.parallel = dist.parallel(self.net, machine.sync_batch_norm)
+        self.store = OnDevice(strips, rows, self.device) if machine.sampling == "device" else None
         self.loss = loss_of(model, len(rows), (strips.areas[rows] > 0).sum(0).tolist())
         self.dtype = amp_dtype(model.amp, self.device)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype is torch.float16)
@@ -91,60 +103,46 @@ class Trainer:
         """Train one epoch (global number from 0); `past`: losses of all epochs before it."""
         at = place_of(epoch, self.model.phases)
         past = past[epoch - at.epoch :]
-        loader = self._loader(epoch)
-        n_steps = -(-len(loader) // self.model.accumulate)
-        torch.manual_seed(self.seed * 100_003 + epoch)
+        batches = self._loader(epoch)
+        n_steps = -(-len(batches) // self.model.accumulate)
+        torch.manual_seed(self.seed * 100_003 + epoch + 1_000_000_007 * dist.rank())  # of dropout
         self.rng = np.random.default_rng([self.seed, epoch, 2])
         self.net.downscale = at.phase.downscale or self.model.downscale
         self.net.train()
         total, lr = torch.zeros((), device=self.device), 0.0
-        for i, (image, bits) in enumerate(track(loader, title, "batches")):
+        for i, (image, bits) in enumerate(track(batches, title, "batches")):
             step = i // self.model.accumulate
             n_all, warmup = at.phase.epochs * n_steps, self.model.warmup_steps
             lr = lr_at(at.epoch * n_steps + step, n_all, at.phase.lr, warmup, self.model.schedule, past)
-            total += self._backward(image, bits)
-            if (i + 1) % self.model.accumulate == 0 or i + 1 == len(loader):
+            last = (i + 1) % self.model.accumulate == 0 or i + 1 == len(batches)
+            with dist.adding_up(self.parallel, last):
+                total += self._backward(image, bits)
+            if last:
                 self._step(lr)
-            if (i + 1) % LOOK_EVERY == 0 or i + 1 == len(loader):
-                self._check("loss", total, title)
+            if (i + 1) % LOOK_EVERY == 0 or i + 1 == len(batches):
+                self._check("loss", dist.mean(total), title)
         inner = self._average_epoch(epoch, title)
         weights = [value.sum() for value in self.average.values.values() if value.is_floating_point()]
         self._check("sum of the weights", torch.stack(weights).sum(), title)
-        return Report(float(total) / len(loader), lr, n_steps, inner)
+        return Report(float(dist.mean(total)) / len(batches), lr, n_steps, inner)
 
     def looks(self, epoch: int) -> bool:
         """Whether the weights after an epoch are looked at."""
         return (epoch + 1) % self.model.validate_every == 0 or epoch + 1 == self.n_epochs
 
-    def _loader(self, epoch: int) -> DataLoader:
+    def _loader(self, epoch: int, whole: bool = False) -> DataLoader | Batches:
         phase, model = place_of(epoch, self.model.phases).phase, self.model
-        n = phase.samples or len(self.rows)
         sampling = Sampling(
             self.rows,
             phase.width,
-            n_samples=n,
+            n_samples=phase.samples or len(self.rows),
             defect_share=model.defect_share,
             augment=model.augment,
             seed=self.seed,
             class_balance=model.class_balance,
             paste=model.paste,
         )
-        workers = (
-            self.machine.workers
-            if self.machine.workers is not None
-            else 0
-            if self.device.type == "cpu"
-            else min(8, cores())
-        )
-        return _Loader(
-            Crops(self.strips, sampling, epoch),
-            batch_size=min(phase.batch, n),
-            drop_last=True,  # batch norm dislikes batches of one
-            num_workers=workers,
-            multiprocessing_context="fork" if workers else None,  # shares the memory maps; nothing has to be pickled
-            worker_init_fn=_pin_worker,
-            pin_memory=self.device.type == "cuda",
-        )
+        return loader(self.strips, sampling, epoch, phase.batch, self.machine, self.device, self.store, whole)
 
     def _average_epoch(self, epoch: int, title: str) -> float | None:
         """Take in the weights after an epoch where means of epochs ship; give its score on the inner rows, if any."""
@@ -165,7 +163,7 @@ class Trainer:
         if self.best:
             net.load_state_dict(self.best.mean())
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-            update_batch_norm(net, (image.to(self.device).unsqueeze(1) for image, _ in self._loader(epoch)))
+            update_batch_norm(net, (image.to(self.device).unsqueeze(1) for image, _ in self._loader(epoch, whole=True)))
         self.average.values = {name: value.clone() for name, value in net.state_dict().items()}
 
     def _shadow(self) -> Net:
@@ -184,7 +182,7 @@ class Trainer:
         if self.model.mix != "none":
             image, target = MIXES[self.model.mix](image, target, self.rng)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-            logits = self.net(image, full_size=False)  # maps (B, 4, H / downscale, W / downscale), labels (B, 4)
+            logits = self.parallel(image, full_size=False)  # maps (B, 4, H / downscale, W / downscale), labels (B, 4)
         loss = self.loss(logits.main.float(), target)
         if self.model.gate_weight:
             loss = loss + self.model.gate_weight * bce(logits.labels.float(), classes)
@@ -199,6 +197,7 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        dist.share_statistics(self.net)
         if isinstance(self.average, Ema):
             self.average.update(self.net)
 
@@ -217,8 +216,9 @@ class Trainer:
         """
         shadow = self._shadow()
         assert self.strips.masks is not None
-        found: list[NDArray[np.int64]] = []
-        for start in track(range(0, len(rows), VALIDATION_BATCH), title, "batches"):
+        counts = torch.zeros(3, len(rows), N_CLASSES, dtype=torch.int64, device=self.device)
+        # Whole batches are shared out, not strips: each meets the same arithmetic whatever the number of processes.
+        for start in track(range(0, len(rows), VALIDATION_BATCH)[dist.rank() :: dist.size()], title, "batches"):
             part = rows[start : start + VALIDATION_BATCH]
             image = torch.from_numpy(self.strips.images[part]).to(self.device).unsqueeze(1)  # (B, 1, H, W)
             bits = torch.from_numpy(self.strips.masks[part]).to(self.device)
@@ -226,8 +226,8 @@ class Trainer:
                 pred = shadow(image).main > 0
             true = (unpack(bits) if self.model.kind == "segmenter" else presence(bits)) > 0
             pixels = [x.flatten(2).sum(2) if x.ndim == 4 else x.long() for x in (pred, true, pred & true)]
-            found.append(torch.stack(pixels).cpu().numpy())
-        pred_px, true_px, overlap_px = np.concatenate(found, axis=1)  # each (n, 4)
+            counts[:, start : start + len(part)] = torch.stack(pixels)
+        pred_px, true_px, overlap_px = dist.total(counts).cpu().numpy()  # each (n, 4)
         return metrics.score(pred_px, true_px, overlap_px)
 
     def save(self, path: Path, key: str, done: int, log: list[dict[str, Any]]) -> None:
@@ -261,18 +261,3 @@ class Trainer:
             self.best.restore(state["best"]["scores"], state["best"]["states"])
         self.origin = json.loads(state["origin"])
         return state["done"], json.loads(state["log"])
-
-
-class _Loader(DataLoader):
-    """A loader whose processes are deaf to Ctrl-C: only this one shall answer it, with one line."""
-
-    def __iter__(self) -> Any:
-        with deaf():
-            return super().__iter__()
-
-
-def _pin_worker(_worker: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
