@@ -24,6 +24,7 @@ PARTS: dict[str, type] = {
     "kernel": config.KernelConfig,
     "report": config.ReportConfig,
     "machine": config.MachineConfig,
+    "ray": config.RayConfig,
 }
 HELP_PARTS = {
     "data": config.DataConfig,
@@ -35,6 +36,7 @@ HELP_PARTS = {
 WORDS = {"int": "a whole number", "float": "a number", "str": "text", "list": "a list", "dict": "a mapping"}
 WORDS |= {"bool": "true or false", "NoneType": "null"}
 SYNTH_KEYS = {"n_train": "training strips (>= 10)", "n_test": "test strips (>= 1)", "seed": "seed (>= 0)"}
+FANNED_OUT = ("train", "oof", "predict")  # stages whose jobs a cluster can run
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def parse(stage: str, about: str, args: list[str], beside: Sequence[str] = ()) -
         raise SystemExit(0)
     if not args or args[0].startswith("-"):
         raise UserError(f"CONFIG is missing: it comes first, as in `steel {stage} configs/demo.yaml`")
-    path, line = args[0], _with_synth_keys(args[1:]) if stage == "synth" else args[1:]
+    path, line = args[0], _with_long_keys(stage, args[1:])
     names = model_names(Path(path))
     parser = _parser(stage, names)
     try:
@@ -91,7 +93,9 @@ def _parser(stage: str, model_names: list[str]) -> ArgumentParser:
     add("--folds", type=str, default="", metavar="0,1", help="only these folds, from 0 on [all]")
     if stage == "train":
         add("--fold", type=str, default="", metavar="K", help="only this fold, from 0 on [all]")
-    if stage in ("train", "oof", "predict"):
+    if stage in FANNED_OUT:
+        about = "who runs the jobs; short for --machine.executor [serial]"
+        add("--executor", choices=("serial", "ray"), metavar="serial|ray", help=about)
         add("--model", type=str, default="", metavar="NAME", help="only this model [all]")
     if stage == "synth":
         for key, what in SYNTH_KEYS.items():
@@ -108,10 +112,12 @@ def _parser(stage: str, model_names: list[str]) -> ArgumentParser:
     return parser
 
 
-def _with_synth_keys(args: list[str]) -> list[str]:
-    """The short options of the stage `synth` as the keys they stand for."""
-    short = re.compile(rf"--({'|'.join(SYNTH_KEYS)})(=|$)")
-    return [short.sub(r"--data.synth.\1\2", arg) for arg in args]
+def _with_long_keys(stage: str, args: list[str]) -> list[str]:
+    """The short options of a stage as the keys they stand for."""
+    short = {key: f"data.synth.{key}" for key in SYNTH_KEYS} if stage == "synth" else {}
+    short |= {"executor": "machine.executor"} if stage in FANNED_OUT else {}
+    pattern = re.compile(rf"--({'|'.join(short)})(=|$)")
+    return [pattern.sub(lambda found: f"--{short[found[1]]}{found[2]}", arg) if short else arg for arg in args]
 
 
 def _options(found: Namespace, solution: Solution) -> Options:

@@ -31,6 +31,7 @@ def check(solution: Solution) -> None:
     _within("machine.jobs", solution.machine.jobs, 1)
     _within("machine.threads", solution.machine.threads, 1)
     _within("machine.workers", solution.machine.workers, 0)
+    _check_ray(solution)
     if solution.data.synth:
         _within("data.synth.n_train", solution.data.synth.n_train, 10)
         _within("data.synth.n_test", solution.data.synth.n_test, 1)
@@ -46,6 +47,19 @@ def check_name(key: str, value: object) -> None:
     """Refuse a name that cannot be the name of a folder."""
     if not isinstance(value, str) or not value.replace("-", "").replace("_", "").isalnum() or not value.isascii():
         raise UserError(f"{key}: {value!r} cannot name a folder; allowed: letters, digits, - and _")
+
+
+def _check_ray(solution: Solution) -> None:
+    ray, machine = solution.ray, solution.machine
+    if ray.address is not None and not re.fullmatch(r"auto|[^\s:/]+:\d+", ray.address):
+        raise UserError(f"ray.address: {ray.address!r} is not allowed; allowed: auto, HOST:PORT, null")
+    _within("ray.gpus_per_job", ray.gpus_per_job, 0)
+    if ray.gpus_per_job is not None and ray.gpus_per_job > 1 and ray.gpus_per_job % 1:
+        raise UserError(f"ray.gpus_per_job: {ray.gpus_per_job} is not allowed; allowed: parts of 1, or whole numbers")
+    _within("ray.cpus_per_job", ray.cpus_per_job, 1)
+    _within("ray.retries", ray.retries, 0)
+    if machine.executor == "ray" and ":" in machine.device:
+        raise UserError(f"machine.device: {machine.device!r} is Ray's to choose; allowed: auto, cpu, cuda")
 
 
 def _check_decide(decide: DecideConfig) -> None:
