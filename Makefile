@@ -1,4 +1,4 @@
-.PHONY: help setup test test-slow test-browser lint bench clean
+.PHONY: help setup test test-slow test-browser test-cluster lint bench clean
 PY := .venv/bin/python
 
 help:         ## Show the targets
@@ -15,6 +15,9 @@ test-slow: setup  ## Run the slow tests: the whole demo, and a run killed 20 tim
 
 test-browser: setup  ## Look at the report in a real browser (fetches Chromium if there is none)
 	@scripts/browser.sh && $(PY) -m pytest -m browser
+
+test-cluster: setup  ## Run the jobs on Ray nodes of this machine, and kill some (under 4 minutes)
+	@scripts/ray.sh && $(PY) -m pytest -m cluster
 
 lint: setup   ## Check style (ruff) and types (mypy)
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

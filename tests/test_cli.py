@@ -164,7 +164,7 @@ def test_a_fault_on_the_line(config: str, line: str, expected: str | None) -> No
 
 
 MODEL = "models: {unet: {}}"
-TOP = "name, models, data, split, predict, decide, kernel, report, machine"
+TOP = "name, models, data, split, predict, decide, kernel, report, machine, ray"
 IN_THE_YAML = {
     "": f"the file must be `key: value` lines, got None; allowed keys: {TOP}",
     "- a\n- b": f"the file must be `key: value` lines, got ['a', 'b']; allowed keys: {TOP}",

@@ -188,8 +188,6 @@ class ReportConfig:
 class MachineConfig:
     """Where it runs: not part of the solution's identity."""
 
-    executor: Literal["serial", "ray"] = "serial"
-    """Who runs the jobs of train, oof and predict: this program, or a Ray cluster (see ray)."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
     jobs: int | None = None
@@ -198,6 +196,8 @@ class MachineConfig:
     """CPU threads of torch (>= 1); null: one per core, shared out among the trainings that run at once."""
     workers: int | None = None
     """Processes that prepare batches or decode images (>= 0); null: chosen from the cores and the device."""
+    executor: Literal["serial", "ray"] = "serial"
+    """Who runs the jobs of train, oof and predict: this program, or a Ray cluster (see ray)."""
 
 
 @dataclass(frozen=True)

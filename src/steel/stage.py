@@ -223,7 +223,7 @@ def _changes(old: Any, new: Any, values: bool = True, where: str = "") -> list[s
 
 
 @contextmanager
-def _locked(spec: Spec, patience_s: float) -> Iterator[None]:
+def _locked(spec: Spec, patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Hold the lock of a folder; the system drops it when the process ends, however it ends."""
     spec.folder.mkdir(parents=True, exist_ok=True)
     with (spec.folder / LOCK).open("a+") as lock:

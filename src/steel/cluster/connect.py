@@ -48,7 +48,7 @@ def connect(config: RayConfig) -> Iterator[None]:
         import ray
     except ImportError:
         raise UserError(
-            "a cluster needs Ray: install it with `.venv/bin/python -m pip install -r requirements-ray.txt`"
+            "a cluster needs Ray: install it with scripts/ray.sh (python -m pip install -r requirements-ray.txt)"
         ) from None
     logging.getLogger("ray").setLevel(logging.ERROR)  # else it tells of its settings
     local: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False} if config.address is None else {}

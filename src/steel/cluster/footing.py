@@ -61,7 +61,7 @@ class Footing:
             return f"it has no folder {self.folder} ({error.strerror})"
         for path, text in self.seals.items():
             if not Path(path).is_file() or Path(path).read_text() != text:
-                return f"its folder {self.folder} is not the one of the program that asks ({path} differs)"
+                return f"its folder {self.folder} is not that of the program that asks ({path} is another or missing)"
         return ""
 
 

@@ -65,8 +65,9 @@ def _run(jobs: Sequence[Job], paths: Paths, force: bool) -> dict[str, str]:
     share = share_of(paths.solution, jobs[0].stage, known)
     settled = replace(paths, solution=replace(paths.solution, machine=share.machine))
     names = [job.spec(paths).name for job in jobs]
+    fit = [node for node in known if share.fits(node)]
     with sealed(paths.run, [paths.cache / stage.RECORD, paths.folds]) as footing:
-        survey(footing, [node for node in known if share.fits(node) and node.id != here])
+        survey(footing, [node for node in fit if node.id != here])
         beside = NodeAffinitySchedulingStrategy(here, soft=False)
         board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=beside).remote()
         work = ray.remote(
@@ -76,7 +77,8 @@ def _run(jobs: Sequence[Job], paths: Paths, force: bool) -> dict[str, str]:
             max_retries=paths.solution.ray.retries,
             scheduling_strategy="SPREAD",
         )(_work)
-        say(f"{jobs[0].stage}: {len(jobs)} jobs on {len(known)} nodes; logs in {log_of(paths, names[0]).parent}")
+        logs = log_of(paths, names[0]).parent
+        say(f"{jobs[0].stage}: {len(jobs)} jobs, {len(fit)} nodes fit for them; logs in {logs}")
         waiting = {work.remote(board, i, job, settled, force, footing): names[i] for i, job in enumerate(jobs)}
         try:
             return _follow(waiting, board)
