@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 
 help:         ## Show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup:        ## Make .venv with the pinned requirements (again only when they changed)
 	@scripts/setup.sh

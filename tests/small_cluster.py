@@ -23,7 +23,7 @@ class Cluster:
     """A head without CPUs, beside which the programs run, and nodes of one CPU each."""
 
     def __init__(self, folder: Path) -> None:
-        """Give `ray` its token, the log of each node and its sockets in a folder with a short name."""
+        """`folder`, whose name is short: for sockets, the token, the log of each node, and a TMPDIR for each."""
         self.id, self.folder = f"r{secrets.token_hex(3)}", folder
         self.walls = _may_have_walls()  # between the nodes
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
@@ -56,8 +56,8 @@ class Cluster:
             for member in members:
                 with suppress(ProcessLookupError):
                     os.kill(member, signal.SIGKILL)
-            process.poll()
             time.sleep(0.02)
+        process.wait()
 
     def steel(self, log: Path, *args: str) -> subprocess.Popen[bytes]:
         """Start the program in the working directory; what it says goes into a file."""
@@ -85,10 +85,11 @@ class Cluster:
         place = [f"--node-ip-address={self._ip(name)}", f"--node-name={name}"]
         place += [f"--temp-dir={self.folder}"] if name == "head" else []  # the others learn it from the head
         command = [*self._within(name), *hide, RAY, "start", *place, *flags, *FLAGS]
-        log = self.folder / f"{name}.log"
+        log, own = self.folder / f"{name}.log", self.folder / name
+        own.mkdir(exist_ok=True)
         with log.open("wb") as out:
             self.nodes[name] = subprocess.Popen(
-                command, env=self.environment, stdout=out, stderr=out, start_new_session=True
+                command, env=self.environment | {"TMPDIR": str(own)}, stdout=out, stderr=out, start_new_session=True
             )
         wait_for(lambda: b"Ray runtime started." in log.read_bytes(), log)
 

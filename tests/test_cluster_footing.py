@@ -42,7 +42,7 @@ def test_a_node_with_a_folder_of_its_own_is_told(footing: Footing, tmp_path: Pat
 
 def test_a_node_without_the_folder_is_told(footing: Footing, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
-    assert replace(footing, folder=gone).fault() == f"it has no folder {gone} (No such file or directory)"
+    assert replace(footing, folder=gone).fault() == f"it cannot reach folder {gone} (No such file or directory)"
 
 
 @pytest.mark.parametrize("what", ["Python", "torch", "timm", "steel"])
@@ -67,6 +67,6 @@ def test_the_token_does_not_outlive_the_work(tmp_path: Path, monkeypatch: pytest
 def test_a_reply_that_does_not_show_is_told(footing: Footing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert room._visit(footing, "a1") == ""
     assert room._unseen(footing, "a1") == ""
-    assert not footing.reply("a1").exists()
+    assert not footing.answer("a1").exists()
     monkeypatch.setattr(room, "SEEN_WITHIN_S", 0.0)
     assert room._unseen(footing, "a1") == f"what it writes to its folder {tmp_path} does not show here"

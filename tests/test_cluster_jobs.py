@@ -108,6 +108,22 @@ def test_a_node_with_a_folder_of_its_own_stops_the_work(cluster: Cluster, undone
     assert not undone.fold("fpn", 0).exists()
 
 
+def test_where_no_folder_is_shared_files_travel(
+    cluster: Cluster, undone: Paths, finished: Path, tmp_path: Path
+) -> None:
+    address = f"file://{tmp_path}/bucket"
+    code, lines = cluster.run(*on(cluster, "train", "--model", "fpn", "--fold", "0", "--ray.storage", address))
+    assert code == 0, lines
+    node = lines[1].removeprefix("train fpn fold 0: running on ")[0]
+    (own,) = (cluster.folder / node).glob("steel-*")
+    fold = undone.fold("fpn", 0)
+    assert _outputs(fold) == _outputs(finished / fold) == _outputs(own / fold) == _outputs(tmp_path / "bucket" / fold)
+    assert tiny.contents(own / undone.cache) == tiny.contents(undone.cache)
+    assert "train fpn fold 0: done in " in log_of(undone, "train fpn fold 0").read_text()
+    assert not list((tmp_path / "bucket").rglob(".*"))
+    tiny.run("status")  # all of it stands here, as if made here
+
+
 def test_nobody_is_there(cluster: Cluster, undone: Paths) -> None:
     assert undone
     host = cluster.address.partition(":")[0]

@@ -58,6 +58,8 @@ def _check_ray(solution: Solution) -> None:
         raise UserError(f"ray.gpus_per_job: {ray.gpus_per_job} is not allowed; allowed: parts of 1, or whole numbers")
     _within("ray.cpus_per_job", ray.cpus_per_job, 1)
     _within("ray.retries", ray.retries, 0)
+    if ray.storage is not None and "://" not in ray.storage:
+        raise UserError(f"ray.storage: {ray.storage!r} is no address; allowed: one of fsspec, as in s3://bucket/path")
     if machine.executor == "ray" and ":" in machine.device:
         raise UserError(f"machine.device: {machine.device!r} is Ray's to choose; allowed: auto, cpu, cuda")
 

@@ -35,6 +35,13 @@ class Job:
             return specs.of_test(paths, self.model, self.folds)
         return (specs.of_training if self.stage == "train" else specs.of_oof)(paths, self.model, self.folds[0])
 
+    def inputs(self, paths: Paths) -> list[Path]:
+        """Files and folders that it reads, as far as they lie in the working directory."""
+        weights = Path(paths.solution.models[self.model].weights or "")
+        given = [weights] if weights.suffix and not weights.is_absolute() else []
+        upstream = [] if self.stage == "train" else [paths.fold(self.model, fold) for fold in self.folds]
+        return [paths.cache, paths.folds_record, paths.folds, *given, *upstream]
+
     def check(self, paths: Paths) -> None:
         """Refuse to go on unless the weights stand that it reads."""
         from steel import specs

@@ -63,6 +63,9 @@ def connect(config: RayConfig) -> Iterator[None]:
         raise UserError(f"ray.address: no cluster at {where} ({reason}); allowed: {allowed}") from None
     try:
         yield
+    except (ray.exceptions.RaySystemError, ray.exceptions.RayActorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"ray: the cluster was lost ({reason}); start it again and it continues") from None
     finally:
         ray.shutdown()
 

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from steel.cluster.connect import Node
+from steel.cluster.connect import nodes as alive
+from steel.cluster.storage import Storage
 from steel.errors import UserError, shorten
 from steel.stage import source_digest
 
@@ -35,19 +37,21 @@ class Footing:
     """What a job counts on, wherever it runs.
 
     Attributes:
-        folder: the working directory, shared by all nodes under this path.
+        folder: the working directory, under this path on all nodes.
         token: file in it that this program has just written.
         seals: files in it and their text, the token among them.
         versions: as given by `versions`.
+        storage: where the files travel if nodes have folders of their own; empty if they share one.
     """
 
     folder: Path
     token: Path
     seals: dict[str, str]
     versions: dict[str, str]
+    storage: str = ""
 
-    def reply(self, node_id: str) -> Path:
-        """Where a node writes that it has seen the token."""
+    def answer(self, node_id: str) -> Path:
+        """Where a node says that it has seen the token."""
         return self.token.with_name(f"{self.token.name}-{node_id}")
 
     def fault(self) -> str:
@@ -56,17 +60,37 @@ class Footing:
             if found != self.versions[name]:
                 return f"it has {name} {found}, and the program that asks has {self.versions[name]}"
         try:
-            os.chdir(self.folder)
+            self._enter()
         except OSError as error:
-            return f"it has no folder {self.folder} ({error.strerror})"
+            where = self.storage or f"folder {self.folder}"
+            return f"it cannot reach {where} ({error.strerror or error})"
         for path, text in self.seals.items():
             if not Path(path).is_file() or Path(path).read_text() != text:
-                return f"its folder {self.folder} is not that of the program that asks ({path} is another or missing)"
+                where = self.storage or f"its folder {self.folder}"
+                return f"{where} is not that of the program that asks ({path} is another or missing)"
         return ""
+
+    def _enter(self) -> None:
+        """Make the folder the working directory; if it is the node's own, with the seals as they travelled."""
+        if self.storage:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        os.chdir(self.folder)
+        for path in self.seals if self.storage else ():
+            Storage(self.storage).pull(Path(path))
+
+    def reply(self, node_id: str) -> None:
+        """Say that this node, whose working directory is the folder, has seen the token."""
+        answer = self.answer(node_id)
+        answer.write_text(node_id)
+        if self.storage:
+            Storage(self.storage).push(answer)
 
 
 def survey(footing: Footing, nodes: Sequence[Node]) -> None:
-    """Let each node look at its footing, and write where all can read; a UserError names those that are unfit."""
+    """Let each node look at its footing, and write where all can read; a UserError names those that are unfit.
+
+    A node that is lost meanwhile, or was before its cluster has noticed, is nobody's fault.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -78,6 +102,8 @@ def survey(footing: Footing, nodes: Sequence[Node]) -> None:
         try:
             fault = ray.get(reference) or _unseen(footing, node.id)
         except ray.exceptions.RayError as error:
+            if node.id not in {other.id for other in alive()}:
+                continue
             fault = f"it cannot run this program ({str(error).strip().splitlines()[-1]})"
         faults += [f"node {node.name}: {fault}"] if fault else []
     if faults:
@@ -87,29 +113,40 @@ def survey(footing: Footing, nodes: Sequence[Node]) -> None:
 def _visit(footing: Footing, node_id: str) -> str:
     fault = footing.fault()
     if not fault:
-        footing.reply(node_id).write_text(node_id)
+        footing.reply(node_id)
     return fault
 
 
 def _unseen(footing: Footing, node_id: str) -> str:
     """What is wrong if a node's reply does not show here; a network file system may take its time."""
-    reply, end = footing.reply(node_id), time.monotonic() + SEEN_WITHIN_S
-    while not reply.is_file():
+    answer, end = footing.answer(node_id), time.monotonic() + SEEN_WITHIN_S
+    while not answer.is_file():
         if time.monotonic() > end:
-            return f"what it writes to its folder {footing.folder} does not show here"
+            return f"what it writes to {footing.storage or f'its folder {footing.folder}'} does not show here"
         time.sleep(0.1)
-    reply.unlink()
+        if footing.storage:
+            Storage(footing.storage).pull(answer)
+    answer.unlink()
     return ""
 
 
 @contextmanager
-def sealed(folder: Path, seals: Sequence[Path]) -> Iterator[Footing]:
-    """A footing in the working directory; below `folder` lies a token for the time of the block."""
+def sealed(folder: Path, seals: Sequence[Path], storage: Storage | None = None) -> Iterator[Footing]:
+    """A footing; below `folder` lies a token for the time of the block, and at the storage if there is one.
+
+    `seals`: files of which a shared working directory must hold the very same.
+    """
     token = folder / f".shared-{secrets.token_hex(8)}"
     folder.mkdir(parents=True, exist_ok=True)
     token.write_text(token.name)
     try:
-        texts = {str(path): path.read_text() for path in (token, *seals) if path.is_file()}
-        yield Footing(Path.cwd(), token, texts, versions())
+        if storage:
+            storage.push(token)
+            yield Footing(storage.folder, token, {str(token): token.name}, versions(), storage.address)
+        else:
+            texts = {str(path): path.read_text() for path in (token, *seals) if path.is_file()}
+            yield Footing(Path.cwd(), token, texts, versions())
     finally:
         token.unlink(missing_ok=True)
+        if storage:
+            storage.push(token)  # as gone

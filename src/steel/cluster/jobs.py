@@ -3,7 +3,8 @@
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from steel.cluster.board import Board, View
 from steel.cluster.connect import connect, nodes
 from steel.cluster.footing import Footing, sealed, survey
 from steel.cluster.share import share_of
+from steel.cluster.storage import Storage, carried
 from steel.errors import UserError
 from steel.jobs import Job
 from steel.paths import Paths
@@ -61,13 +63,17 @@ def _run(jobs: Sequence[Job], paths: Paths, force: bool) -> dict[str, str]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    storage = Storage(paths.solution.ray.storage) if paths.solution.ray.storage else None
     known, here = nodes(), ray.get_runtime_context().get_node_id()
     share = share_of(paths.solution, jobs[0].stage, known)
     settled = replace(paths, solution=replace(paths.solution, machine=share.machine))
     names = [job.spec(paths).name for job in jobs]
     fit = [node for node in known if share.fits(node)]
-    with sealed(paths.run, [paths.cache / stage.RECORD, paths.folds]) as footing:
-        survey(footing, [node for node in fit if node.id != here])
+    with sealed(paths.run, [paths.cache / stage.RECORD, paths.folds], storage) as footing:
+        survey(footing, [node for node in fit if storage or node.id != here])
+        if storage:
+            for path in dict.fromkeys(path for job in jobs for path in job.inputs(paths)):
+                storage.offer(path)
         beside = NodeAffinitySchedulingStrategy(here, soft=False)
         board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=beside).remote()
         work = ray.remote(
@@ -81,13 +87,25 @@ def _run(jobs: Sequence[Job], paths: Paths, force: bool) -> dict[str, str]:
         say(f"{jobs[0].stage}: {len(jobs)} jobs, {len(fit)} nodes fit for them; logs in {logs}")
         waiting = {work.remote(board, i, job, settled, force, footing): names[i] for i, job in enumerate(jobs)}
         try:
-            return _follow(waiting, board)
+            return _follow(waiting, board, lambda name: _fetch(storage, settled, jobs[names.index(name)]))
         finally:  # of what has not ended, if this program is told to
             for reference in waiting:
                 ray.cancel(reference, force=True)
 
 
-def _follow(waiting: dict[Any, str], board: Any) -> dict[str, str]:
+def _fetch(storage: Storage | None, paths: Paths, job: Job) -> None:
+    """Have here what a job has left at the storage."""
+    if storage:
+        for path in _outputs(job, paths):
+            storage.pull(path)
+
+
+def _outputs(job: Job, paths: Paths) -> list[Path]:
+    spec = job.spec(paths)
+    return [spec.folder, log_of(paths, spec.name)]
+
+
+def _follow(waiting: dict[Any, str], board: Any, fetch: Callable[[str], None]) -> dict[str, str]:
     """Show how jobs come along, and take out of `waiting` those that end; give why each that failed did."""
     import ray
 
@@ -99,6 +117,7 @@ def _follow(waiting: dict[Any, str], board: Any) -> dict[str, str]:
             alive = {node.id: node.name for node in nodes()}
             for reference in ended:
                 name = waiting.pop(reference)
+                fetch(name)
                 if fault := _fault_of(reference):
                     faults[name] = fault
                 view.end(name, fault)
@@ -129,14 +148,19 @@ def _work(board: Any, number: int, job: Job, paths: Paths, force: bool, footing:
     attempt = ray.get(board.begin.remote(number, node_id))
     if fault := footing.fault():
         return f"node {node_id[:6]}: {fault}"
-    spec = job.spec(paths)
-    log = log_of(paths, spec.name)
+    folder, log = _outputs(job, paths)
+    travel: AbstractContextManager[None] = nullcontext()
+    if footing.storage:
+        storage = Storage(footing.storage)
+        storage.pull(log)  # before it is written to
+        travel = carried(storage, [*job.inputs(paths), folder], [folder, log])
     _speak_into(log)
     say(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}, node {node_id[:6]}, process {os.getpid()}, attempt {attempt}")
-    # A forced job that was lost before it had ever finished goes on; `ensure` knows of those that had.
-    again = attempt > 1 and not (spec.folder / stage.RECORD).exists()
     try:
-        job.run(paths, force and not again, LEASE_S if attempt > 1 else stage.PATIENCE_S)
+        with travel:
+            # A forced job that was lost before it had ever finished goes on; `ensure` knows of those that had.
+            again = attempt > 1 and not (folder / stage.RECORD).exists()
+            job.run(paths, force and not again, LEASE_S if attempt > 1 else stage.PATIENCE_S)
     except UserError as error:
         return str(error)
     except Exception as error:
