@@ -10,6 +10,7 @@ import pytest
 
 from steel.cluster import footing as room
 from steel.cluster.footing import Footing, sealed, versions
+from steel.cluster.storage import Storage
 
 RUN, RECORD = Path("runs/x"), Path("record.json")
 
@@ -70,3 +71,25 @@ def test_a_reply_that_does_not_show_is_told(footing: Footing, tmp_path: Path, mo
     assert not footing.answer("a1").exists()
     monkeypatch.setattr(room, "SEEN_WITHIN_S", 0.0)
     assert room._unseen(footing, "a1") == f"what it writes to its folder {tmp_path} does not show here"
+
+
+def test_with_a_storage_each_node_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = Storage(f"file://{tmp_path}/there")
+    with sealed(RUN, [], storage) as footing:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
+        assert footing.fault() == ""
+        assert Path.cwd() == storage.folder
+        assert storage.folder.parent == tmp_path / "node"
+        assert room._visit(footing, "a1") == ""
+        monkeypatch.chdir(tmp_path)
+        assert room._unseen(footing, "a1") == ""
+        assert [path.name for path in tmp_path.rglob(".shared*") if path.parent != tmp_path / RUN] == [
+            footing.token.name
+        ]
+        (tmp_path / "there" / footing.token).unlink()
+        assert (
+            footing.fault()
+            == f"{storage.address} is not that of the program that asks ({footing.token} is another or missing)"
+        )
+        monkeypatch.chdir(tmp_path)

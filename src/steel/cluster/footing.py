@@ -37,7 +37,7 @@ class Footing:
     """What a job counts on, wherever it runs.
 
     Attributes:
-        folder: the working directory, under this path on all nodes.
+        folder: the working directory of the program that asks, and of all nodes if they share it.
         token: file in it that this program has just written.
         seals: files in it and their text, the token among them.
         versions: as given by `versions`.
@@ -68,15 +68,20 @@ class Footing:
             if not Path(path).is_file() or Path(path).read_text() != text:
                 where = self.storage or f"its folder {self.folder}"
                 return f"{where} is not that of the program that asks ({path} is another or missing)"
+            if self.storage:
+                Path(path).unlink()
         return ""
 
     def _enter(self) -> None:
-        """Make the folder the working directory; if it is the node's own, with the seals as they travelled."""
-        if self.storage:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        os.chdir(self.folder)
-        for path in self.seals if self.storage else ():
-            Storage(self.storage).pull(Path(path))
+        """Make the folder the working directory; or one of this node's own, with the seals as they travelled."""
+        if not self.storage:
+            os.chdir(self.folder)
+            return
+        storage = Storage(self.storage)
+        storage.folder.mkdir(parents=True, exist_ok=True)
+        os.chdir(storage.folder)
+        for path in self.seals:
+            storage.pull(Path(path))
 
     def reply(self, node_id: str) -> None:
         """Say that this node, whose working directory is the folder, has seen the token."""
@@ -84,6 +89,7 @@ class Footing:
         answer.write_text(node_id)
         if self.storage:
             Storage(self.storage).push(answer)
+            answer.unlink()
 
 
 def survey(footing: Footing, nodes: Sequence[Node]) -> None:
@@ -127,6 +133,8 @@ def _unseen(footing: Footing, node_id: str) -> str:
         if footing.storage:
             Storage(footing.storage).pull(answer)
     answer.unlink()
+    if footing.storage:
+        Storage(footing.storage).drop(answer)
     return ""
 
 
@@ -142,7 +150,7 @@ def sealed(folder: Path, seals: Sequence[Path], storage: Storage | None = None) 
     try:
         if storage:
             storage.push(token)
-            yield Footing(storage.folder, token, {str(token): token.name}, versions(), storage.address)
+            yield Footing(Path.cwd(), token, {str(token): token.name}, versions(), storage.address)
         else:
             texts = {str(path): path.read_text() for path in (token, *seals) if path.is_file()}
             yield Footing(Path.cwd(), token, texts, versions())

@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from steel import files
@@ -55,9 +55,14 @@ class Storage:
         marks = {file: (file.stat().st_size, file.stat().st_mtime_ns) for file in _files_in(path)}
         self._each(self._put, [file for file, mark in marks.items() if self.sent.get(file) != mark])
         for file in [file for file in self.sent if file.is_relative_to(path) and file not in marks]:
-            self.fs.rm(self._name(file))  # such as a checkpoint that the weights have replaced
+            self.drop(file)  # such as a checkpoint that the weights have replaced
             del self.sent[file]
         self.sent |= marks
+
+    def drop(self, path: Path) -> None:
+        """Delete a file there, if it is there."""
+        with suppress(FileNotFoundError):
+            self.fs.rm(self._name(path))
 
     def pull(self, path: Path) -> None:
         """Fetch a file or a folder, unless it is here with the same record; nothing if it is not there."""
