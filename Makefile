@@ -16,7 +16,7 @@ test-slow: setup  ## Run the slow tests: the whole demo, and a run killed 20 tim
 test-browser: setup  ## Look at the report in a real browser (fetches Chromium if there is none)
 	@scripts/browser.sh && $(PY) -m pytest -m browser
 
-test-cluster: setup  ## Run the jobs on Ray nodes of this machine, and kill some (under 4 minutes)
+test-cluster: setup  ## Run jobs on Ray nodes of this machine, and kill some
 	@scripts/ray.sh && $(PY) -m pytest -m cluster
 
 lint: setup   ## Check style (ruff) and types (mypy)
