@@ -19,10 +19,9 @@ class Board:
         self.begun: list[tuple[int, str]] = []
         self.told = 0
 
-    def begin(self, job: int, node_id: str) -> int:
-        """Note that a job begins on a node; how often it has by now."""
+    def begin(self, job: int, node_id: str) -> None:
+        """Note that a job begins on a node."""
         self.begun.append((job, node_id))
-        return sum(other == job for other, _ in self.begun)
 
     def news(self) -> list[tuple[int, str]]:
         """Jobs that have begun since the last call, and on which nodes."""

@@ -145,7 +145,7 @@ def _work(board: Any, number: int, job: Job, paths: Paths, force: bool, footing:
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program does, before torch is imported
     node_id = ray.get_runtime_context().get_node_id()
-    attempt = ray.get(board.begin.remote(number, node_id))
+    board.begin.remote(number, node_id)  # not waited for: who waits lends his CPU to another job
     if fault := footing.fault():
         return f"node {node_id[:6]}: {fault}"
     folder, log = _outputs(job, paths)
@@ -154,8 +154,10 @@ def _work(board: Any, number: int, job: Job, paths: Paths, force: bool, footing:
         storage = Storage(footing.storage)
         storage.pull(log)  # before it is written to
         travel = carried(storage, [*job.inputs(paths), folder], [folder, log])
+    attempt = 1 + (log.read_text(errors="replace").count(footing.token.name) if log.exists() else 0)
     _speak_into(log)
-    say(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}, node {node_id[:6]}, process {os.getpid()}, attempt {attempt}")
+    when = time.strftime("%Y-%m-%d %H:%M:%S")
+    say(f"--- {when}, node {node_id[:6]}, process {os.getpid()}, run {footing.token.name}, attempt {attempt}")
     try:
         with travel:
             # A forced job that was lost before it had ever finished goes on; `ensure` knows of those that had.
