@@ -1,8 +1,8 @@
-.PHONY: help setup test test-slow test-browser lint bench clean
+.PHONY: help setup test test-slow test-browser test-cluster lint bench clean
 PY := .venv/bin/python
 
 help:         ## Show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup:        ## Make .venv with the pinned requirements (again only when they changed)
 	@scripts/setup.sh
@@ -15,6 +15,9 @@ test-slow: setup  ## Run the slow tests: the whole demo, and a run killed 20 tim
 
 test-browser: setup  ## Look at the report in a real browser (fetches Chromium if there is none)
 	@scripts/browser.sh && $(PY) -m pytest -m browser
+
+test-cluster: setup  ## Run jobs on Ray nodes of this machine, and kill some
+	@scripts/ray.sh && $(PY) -m pytest -m cluster
 
 lint: setup   ## Check style (ruff) and types (mypy)
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

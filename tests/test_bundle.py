@@ -195,7 +195,8 @@ def test_what_is_of_this_machine_is_left_out_of_the_configuration(own: Paths) ->
     solution = own.solution
     models = {name: replace(model, weights="/secret/w.pt") for name, model in solution.models.items()}
     split = replace(solution.split, known_duplicates="/secret/d.csv")
-    local = replace(solution, models=models, split=split, data=replace(solution.data, raw="/secret/raw"))
+    data, ray = replace(solution.data, raw="/secret/raw"), replace(solution.ray, address="secret:6379")
+    local = replace(solution, models=models, split=split, data=data, ray=ray)
     found = bundle.shipped(Paths(local))
     assert "secret" not in json.dumps(asdict(found))
     assert (found.machine.device, found.machine.threads) == ("auto", 1)  # threads as `predict` recorded them

@@ -8,7 +8,7 @@ import pytest
 
 from steel import cli
 from steel.cli import Options, parse
-from steel.config import Phase, Solution, SynthConfig
+from steel.config import Phase, RayConfig, Solution, SynthConfig
 from steel.errors import UserError
 from steel.stages import STAGES
 
@@ -69,6 +69,15 @@ def test_overrides_reach_one_key_and_leave_the_rest(config: str) -> None:
     assert (found.data.raw, found.data.name, found.name) == ("../some dir", "small", "y")
     assert found.data.synth == SynthConfig(20, 40, 7)
     assert (found.machine.threads, found.predict.tta) == (1, ["identity", "vflip"])
+
+
+def test_the_executor_has_a_short_form_where_there_are_jobs(config: str) -> None:
+    for stage in ("train", "oof", "predict"):
+        for line in (["--executor", "ray"], ["--executor=ray"], ["--machine.executor", "ray"]):
+            assert parse(stage, "", [config, *line])[0].machine.executor == "ray"
+    found = solution(config, "--machine.executor", "ray", "--ray.address", "auto", "--ray.gpus_per_job", "0.5")
+    assert (found.machine.executor, found.ray) == ("ray", RayConfig("auto", 0.5))
+    assert solution(config).machine.executor == "serial"
 
 
 def test_lists_and_mappings_on_the_line(config: str) -> None:
@@ -147,6 +156,8 @@ ON_THE_LINE = [
     ("train --fold ²", f"--fold: '²' {FOLD} --fold 1"),
     ("train --fold 0 --folds 1", "give --fold 0 or --folds 1, not both"),
     ("train --model foo", "--model: the solution has no model 'foo'; allowed: unet, gate"),
+    ("train --executor slurm", "machine.executor: slurm is not allowed; allowed: serial, ray"),
+    ("decide --executor ray", None),
     ("decide --model unet", None),
     ("predict --images a", "--images DIR and --out FILE.csv go together"),
     ("predict --out a", "--images DIR and --out FILE.csv go together"),
@@ -164,7 +175,7 @@ def test_a_fault_on_the_line(config: str, line: str, expected: str | None) -> No
 
 
 MODEL = "models: {unet: {}}"
-TOP = "name, models, data, split, predict, decide, kernel, report, machine"
+TOP = "name, models, data, split, predict, decide, kernel, report, machine, ray"
 IN_THE_YAML = {
     "": f"the file must be `key: value` lines, got None; allowed keys: {TOP}",
     "- a\n- b": f"the file must be `key: value` lines, got ['a', 'b']; allowed keys: {TOP}",

@@ -85,6 +85,26 @@ BAD = [
     (with_part("machine", workers=-1), "machine.workers: -1 is out of range; allowed: >= 0"),
     (with_part("machine", device="gpu"), f"machine.device: 'gpu' {DEVICES}"),
     (with_part("machine", device="meta"), f"machine.device: 'meta' {DEVICES}"),
+    (
+        with_part("machine", executor="ray", device="cuda:1"),
+        "machine.device: 'cuda:1' is Ray's to choose; allowed: auto, cpu, cuda",
+    ),
+    (with_part("ray", address="head"), "ray.address: 'head' is not allowed; allowed: auto, HOST:PORT, null"),
+    (
+        with_part("ray", address="ray://head:1"),
+        "ray.address: 'ray://head:1' is not allowed; allowed: auto, HOST:PORT, null",
+    ),
+    (with_part("ray", gpus_per_job=-0.5), "ray.gpus_per_job: -0.5 is out of range; allowed: >= 0"),
+    (
+        with_part("ray", gpus_per_job=1.5),
+        "ray.gpus_per_job: 1.5 is not allowed; allowed: parts of 1, or whole numbers",
+    ),
+    (with_part("ray", cpus_per_job=0), "ray.cpus_per_job: 0 is out of range; allowed: >= 1"),
+    (with_part("ray", retries=-1), "ray.retries: -1 is out of range; allowed: >= 0"),
+    (
+        with_part("ray", storage="/mnt/x"),
+        "ray.storage: '/mnt/x' is no address; allowed: one of fsspec, as in s3://bucket/path",
+    ),
     (with_model(defect_share=1.1), "models.unet.defect_share: 1.1 is out of range; allowed: 0..1"),
     (with_model(weight_decay=-0.1), "models.unet.weight_decay: -0.1 is out of range; allowed: >= 0"),
     (with_model(weight_decay=NAN), "models.unet.weight_decay: nan is out of range; allowed: >= 0"),

@@ -24,6 +24,7 @@ PARTS: dict[str, type] = {
     "kernel": config.KernelConfig,
     "report": config.ReportConfig,
     "machine": config.MachineConfig,
+    "ray": config.RayConfig,
 }
 HELP_PARTS = {
     "data": config.DataConfig,
@@ -35,6 +36,7 @@ HELP_PARTS = {
 WORDS = {"int": "a whole number", "float": "a number", "str": "text", "list": "a list", "dict": "a mapping"}
 WORDS |= {"bool": "true or false", "NoneType": "null"}
 SYNTH_KEYS = {"n_train": "training strips (>= 10)", "n_test": "test strips (>= 1)", "seed": "seed (>= 0)"}
+FANNED_OUT = ("train", "oof", "predict")  # stages whose jobs a cluster can run
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def _parser(stage: str, model_names: list[str]) -> ArgumentParser:
         add("--fold", type=str, default="", metavar="K", help="only this fold, from 0 on [all]")
         about = "devices that train one model together; short for --machine.devices"
         add("--devices", type=int, metavar="N", help=about)
-    if stage in ("train", "oof", "predict"):
+    if stage in FANNED_OUT:
+        about = "who runs the jobs; short for --machine.executor [serial]"
+        add("--executor", choices=("serial", "ray"), metavar="serial|ray", help=about)
         add("--model", type=str, default="", metavar="NAME", help="only this model [all]")
     if stage == "synth":
         for key, what in SYNTH_KEYS.items():
@@ -114,6 +118,7 @@ def _with_long_keys(stage: str, args: list[str]) -> list[str]:
     """The short options of a stage as the keys they stand for."""
     short = {key: f"data.synth.{key}" for key in SYNTH_KEYS} if stage == "synth" else {}
     short |= {"devices": "machine.devices"} if stage == "train" else {}
+    short |= {"executor": "machine.executor"} if stage in FANNED_OUT else {}
     pattern = re.compile(rf"--({'|'.join(short)})(=|$)")
     return [pattern.sub(lambda found: f"--{short[found[1]]}{found[2]}", arg) if short else arg for arg in args]
 

@@ -206,6 +206,26 @@ class MachineConfig:
     """CPU threads of torch (>= 1); null: one per core, shared out among the trainings that run at once."""
     workers: int | None = None
     """Processes that prepare batches or decode images (>= 0); null: chosen from the cores and the device."""
+    executor: Literal["serial", "ray"] = "serial"
+    """Who runs the jobs of train, oof and predict: this program, or a Ray cluster (see ray)."""
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """The cluster that works under --executor ray: not part of the solution's identity."""
+
+    address: str | None = None
+    """auto (the cluster that this machine belongs to), HOST:PORT of its head, or null: a Ray of this machine alone."""
+    gpus_per_job: float | None = None
+    """GPUs of a job (>= 0; with 0.5 two jobs share one); null: 1 where the cluster has any, but 0 for device: cpu."""
+    cpus_per_job: int | None = None
+    """CPUs of a job (>= 1), and its threads if machine.threads is null; null: the threads it has without Ray, beside a
+    GPU that GPU's share of its node."""
+    retries: int = 3
+    """How often a job goes on elsewhere after its process or its node was lost (>= 0); a refusal is final."""
+    storage: str | None = None
+    """Where inputs and outputs travel, any address of fsspec such as s3://bucket/path; null: all nodes share this
+    working directory, under one path."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +243,7 @@ class Solution:
     kernel: KernelConfig = field(default_factory=KernelConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
 
     @property
     def segmenters(self) -> list[str]:

@@ -27,6 +27,7 @@ def check(solution: Solution) -> None:
     _within("kernel.time_limit_s", solution.kernel.time_limit_s, 60)
     _within("kernel.margin_s", solution.kernel.margin_s, 0, solution.kernel.time_limit_s - 30)
     _check_machine(solution.machine)
+    _check_ray(solution)
     if solution.data.synth:
         _within("data.synth.n_train", solution.data.synth.n_train, 10)
         _within("data.synth.n_test", solution.data.synth.n_test, 1)
@@ -56,6 +57,21 @@ def _check_machine(machine: MachineConfig) -> None:
         raise UserError(f"machine.jobs: {machine.jobs} trainings at once on {machine.devices} devices; allowed: 1")
     if machine.compile and machine.checkpoint_gradients:
         raise UserError("machine: compile and checkpoint_gradients are not for one training; allowed: one of them")
+
+
+def _check_ray(solution: Solution) -> None:
+    ray, machine = solution.ray, solution.machine
+    if ray.address is not None and not re.fullmatch(r"auto|[^\s:/]+:\d+", ray.address):
+        raise UserError(f"ray.address: {ray.address!r} is not allowed; allowed: auto, HOST:PORT, null")
+    _within("ray.gpus_per_job", ray.gpus_per_job, 0)
+    if ray.gpus_per_job is not None and ray.gpus_per_job > 1 and ray.gpus_per_job % 1:
+        raise UserError(f"ray.gpus_per_job: {ray.gpus_per_job} is not allowed; allowed: parts of 1, or whole numbers")
+    _within("ray.cpus_per_job", ray.cpus_per_job, 1)
+    _within("ray.retries", ray.retries, 0)
+    if ray.storage is not None and "://" not in ray.storage:
+        raise UserError(f"ray.storage: {ray.storage!r} is no address; allowed: one of fsspec, as in s3://bucket/path")
+    if machine.executor == "ray" and ":" in machine.device:
+        raise UserError(f"machine.device: {machine.device!r} is Ray's to choose; allowed: auto, cpu, cuda")
 
 
 def _check_decide(decide: DecideConfig) -> None:

@@ -19,7 +19,7 @@ from steel.progress import say
 
 RECORD, LOCK, BEGUN = "stage.json", ".lock", ".begun"
 SMALL_BYTES, SHA256_LENGTH = 4 << 20, 64
-LOCK_TRIES, LOCK_WAIT_S = 20, 0.02  # longer than a `look` of another process holds the lock
+PATIENCE_S, LOCK_WAIT_S = 0.4, 0.02  # longer than a `look` of another process holds the lock
 SOURCES = (".py", ".html", ".css", ".js")  # that a stage's output depends on: pages have templates
 Kind = Literal["done", "kept", "stale", "interrupted", "running", "missing"]
 
@@ -85,13 +85,15 @@ def look(spec: Spec) -> State:
     return State("running", f"process {holder}, since {time.strftime('%Y-%m-%d %H:%M', time.localtime(begun_s))}")
 
 
-def ensure(spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False) -> None:
-    """Make the output unless it stands as specified.
+def ensure(
+    spec: Spec, make: Callable[[], dict[Path, str]], force: bool = False, patience_s: float = PATIENCE_S
+) -> None:
+    """Make the output unless it stands as specified; who holds its lock is waited for, s.
 
     `make` writes every file whole or not at all (`files.atomic`) and returns the digest of each. What an earlier run
     made stays until it is replaced, so that a failure loses nothing.
     """
-    with _locked(spec):
+    with _locked(spec, patience_s):
         state = _look_unlocked(spec)
         if state.usable and not force:
             warning = f"; kept, though {state.why} (--force redoes it)" if state.why else ""
@@ -221,17 +223,16 @@ def _changes(old: Any, new: Any, values: bool = True, where: str = "") -> list[s
 
 
 @contextmanager
-def _locked(spec: Spec) -> Iterator[None]:
+def _locked(spec: Spec, patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Hold the lock of a folder; the system drops it when the process ends, however it ends."""
     spec.folder.mkdir(parents=True, exist_ok=True)
     with (spec.folder / LOCK).open("a+") as lock:
         os.register_at_fork(after_in_child=lock.close)  # a worker that outlives a killed parent must not hold the lock
-        for _ in range(LOCK_TRIES):
-            if _taken(lock):
-                break
+        end = time.monotonic() + patience_s
+        while not _taken(lock):
+            if time.monotonic() > end:
+                raise UserError(f"{spec.name}: process {_holder(spec.folder)} is at work on {spec.folder}; wait for it")
             time.sleep(LOCK_WAIT_S)
-        else:
-            raise UserError(f"{spec.name}: process {_holder(spec.folder)} is at work on {spec.folder}; wait for it")
         lock.seek(0)
         lock.truncate()
         lock.write(str(os.getpid()))

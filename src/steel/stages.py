@@ -1,17 +1,15 @@
 """The stages in order: what each needs, and what it runs. Heavy rooms are imported by the stages that use them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 from steel import stage
 from steel.cli import Options
 from steel.config import Solution
 from steel.errors import UserError, meant
+from steel.jobs import Job, run_here
 from steel.paths import Paths
 from steel.progress import say
-from steel.workers import each
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,20 @@ class Context:
     def models(self) -> list[str]:
         """The models that count."""
         return [self.options.model] if self.options.model else list(self.solution.models)
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether a Ray cluster runs the jobs."""
+        return self.solution.machine.executor == "ray"
+
+    def execute(self, jobs: Sequence[Job]) -> None:
+        """Run jobs of one stage, here or on a cluster."""
+        if not self.on_cluster:
+            run_here(jobs, self.paths, self.options.force)
+            return
+        from steel.cluster.jobs import run_there
+
+        run_there(jobs, self.paths, self.options.force)
 
 
 def download(c: Context) -> None:
@@ -89,31 +101,20 @@ def train(c: Context) -> None:
     from steel import specs
     from steel.data import prepare as cache
     from steel.data import split
-    from steel.device import for_training
 
     stage.need(cache.spec(c.paths), "train")
     stage.need(split.spec(c.paths), "train")
-    jobs = {(name, k): specs.of_training(c.paths, name, k) for name in c.models for k in c.folds}
-    for name in c.models:
-        if c.options.force or not all(stage.look(jobs[name, k]).usable for k in c.folds):
+    for name in c.models if not c.on_cluster else []:  # its jobs fail alone, and this machine may lack their device
+        if c.options.force or not all(stage.look(specs.of_training(c.paths, name, k)).usable for k in c.folds):
             from steel.fit import train as room
 
             room.check(c.paths, name)
-    trainings = [(c.paths, name, k, c.options.force, len(jobs) > 1) for name, k in jobs]
-    faults = each(_train, trainings, for_training(c.solution).jobs or 1)
-    if faults:
-        others = f" ({len(faults)} of {len(jobs)} trainings failed, see above)" if len(faults) > 1 else ""
-        raise UserError(f"{faults[0]}{others}")
+    c.execute([Job("train", name, (k,)) for name in c.models for k in c.folds])
 
 
 def oof(c: Context) -> None:
     """Predict every training strip by the models that did not see it."""
-    from steel import specs
-
-    for name in c.models:
-        for k in c.folds:
-            stage.need(specs.of_training(c.paths, name, k), "oof")
-            stage.ensure(specs.of_oof(c.paths, name, k), partial(_make_oof, c.paths, name, k), c.options.force)
+    c.execute([Job("oof", name, (k,)) for name in c.models for k in c.folds])
 
 
 def decide(c: Context) -> None:
@@ -142,19 +143,12 @@ def report(c: Context) -> None:
 
 def predict(c: Context) -> None:
     """Predict the test strips, mean over folds and views (--images DIR: any strips)."""
-    from steel import specs
-
     if c.options.images:
         from steel.kaggle import apply
 
         apply.run(c.paths, c.options)
         return
-    for name in c.models:
-        for k in c.folds:
-            stage.need(specs.of_training(c.paths, name, k), "predict")
-        stage.ensure(
-            specs.of_test(c.paths, name, c.folds), partial(_make_test, c.paths, name, c.folds), c.options.force
-        )
+    c.execute([Job("predict", name, c.folds) for name in c.models])
 
 
 def submit(c: Context) -> None:
@@ -186,35 +180,6 @@ def status(c: Context) -> None:
 
     for name, how in standing.lines(c.paths, c.folds):
         say(f"{name:<28} {how}")
-
-
-def _train(paths: Paths, name: str, fold: int, force: bool, one_of_many: bool) -> None:
-    from steel import specs
-
-    try:
-        stage.ensure(specs.of_training(paths, name, fold), partial(_make_weights, paths, name, fold), force)
-    except UserError as error:
-        if one_of_many:  # the others go on for long: it is told now, and again at the end
-            say(f"train {name} fold {fold}: failed: {error}")
-        raise
-
-
-def _make_weights(paths: Paths, name: str, fold: int) -> dict[Path, str]:
-    from steel.fit import train as room
-
-    return room.make(paths, name, fold)
-
-
-def _make_oof(paths: Paths, name: str, fold: int) -> dict[Path, str]:
-    from steel.infer import predict as room
-
-    return room.make_oof(paths, name, fold)
-
-
-def _make_test(paths: Paths, name: str, folds: tuple[int, ...]) -> dict[Path, str]:
-    from steel.infer import predict as room
-
-    return room.make_test(paths, name, folds)
 
 
 STAGES: dict[str, Callable[[Context], None]] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from steel import files, specs, stage
 from steel.competition import CLASSES, SLUG
-from steel.config import DataConfig, MachineConfig, ModelConfig, ReportConfig, Solution, digest
+from steel.config import DataConfig, MachineConfig, ModelConfig, RayConfig, ReportConfig, Solution, digest
 from steel.decide import fallback_search
 from steel.decide import run as rules
 from steel.decide.decision import Decision
@@ -131,6 +131,7 @@ def shipped(paths: Paths) -> Solution:
         split=replace(solution.split, known_duplicates=None),
         report=ReportConfig(),
         machine=MachineConfig(threads=_threads(paths)),
+        ray=RayConfig(),
     )
 
 
