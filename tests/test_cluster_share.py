@@ -73,3 +73,16 @@ def test_what_no_node_has_is_refused() -> None:
     )
     with pytest.raises(UserError, match=r"^machine\.device: 'cuda' is not to be had \(no GPU for a job\); allowed: "):
         share_of(replace(SOLUTION, machine=MachineConfig(device="cuda")), "train", CPU_NODES)
+
+
+def test_a_training_on_several_devices_has_them_all() -> None:
+    """And its predictions one, as ever."""
+    two = replace(SOLUTION, machine=MachineConfig(devices=2))
+    on_gpus, on_cores, alone = (
+        share_of(two, stage, nodes) for stage, nodes in (("train", GPU_NODES), ("train", CPU_NODES), ("oof", GPU_NODES))
+    )
+    assert (on_gpus.cpus, on_gpus.gpus, on_gpus.machine.threads) == (20, 2, 10)
+    assert (on_cores.cpus, on_cores.gpus, on_cores.machine.threads) == (4, 0, 2)  # four cores, two a process
+    assert (alone.cpus, alone.gpus) == (10, 1)
+    with pytest.raises(UserError, match=r"^ray\.gpus_per_job: 0\.5 for a training on 2 devices; allowed: 2, null$"):
+        share_of(replace(two, ray=RayConfig(gpus_per_job=0.5)), "train", GPU_NODES)

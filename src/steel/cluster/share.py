@@ -39,7 +39,10 @@ def share_of(solution: Solution, stage: str, nodes: Sequence[Node]) -> Share:
 
     ray, machine = solution.ray, solution.machine
     has_gpus = any(node.gpus for node in nodes) and machine.device != "cpu"
-    gpus = float(has_gpus) if ray.gpus_per_job is None else ray.gpus_per_job
+    n_devices = machine.devices if stage == "train" else 1
+    gpus = float(has_gpus * n_devices) if ray.gpus_per_job is None else ray.gpus_per_job
+    if 0 < gpus < n_devices and n_devices > 1:
+        raise UserError(f"ray.gpus_per_job: {gpus:g} for a training on {n_devices} devices; allowed: {n_devices}, null")
     if machine.device == "cuda" and not gpus:
         raise UserError("machine.device: 'cuda' is not to be had (no GPU for a job); allowed: auto, cpu")
     if gpus:
@@ -49,9 +52,9 @@ def share_of(solution: Solution, stage: str, nodes: Sequence[Node]) -> Share:
         machine = replace(machine, device="cuda", workers=workers)
     else:
         here = for_training(solution) if stage == "train" else machine
-        cpus = ray.cpus_per_job or here.threads or cores()
+        cpus = ray.cpus_per_job or (here.threads or cores()) * n_devices
         machine = replace(machine, device="cpu")
-    share = Share(cpus, gpus, replace(machine, threads=machine.threads or cpus))
+    share = Share(cpus, gpus, replace(machine, threads=machine.threads or max(1, cpus // n_devices)))
     if not any(share.fits(node) for node in nodes):
         known = [f"{node.name} ({node.cpus:g} CPUs, {node.gpus:g} GPUs)" for node in nodes]
         raise UserError(
