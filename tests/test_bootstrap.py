@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from steel.data.folds import read_folds
 from steel.decide import bootstrap
-from steel.decide.bootstrap import Interval, Resamples, interval, intervals, resample, resampled_sums
+from steel.decide.bootstrap import (
+    Interval,
+    Resamples,
+    interval,
+    intervals,
+    intervals_of_models,
+    mean_intervals,
+    resample,
+    resampled_sums,
+)
 from steel.decide.table import Table
 from steel.errors import UserError
 from steel.files import read_json
@@ -68,6 +77,18 @@ def test_a_class_that_no_strip_has_counts_as_found_at_the_public_shares() -> Non
     assert np.isnan(found.class_positive[:, 1]).all()
     nothing = interval(found.class_positive[:, 1])
     assert nothing.as_json() == {"value": None, "low": None, "high": None}
+
+
+def test_several_models_meet_the_resamples_of_each_alone() -> None:
+    a, b = (dice(*pixels(9, seed)) for seed in (0, 1))
+    positive, group = pixels(9, 0)[1] > 0, list("aabcdeeef")
+    alone = [resample(values, positive, group) for values in (a, b)]
+    for found, one in zip(intervals_of_models([a, b], positive, group), alone, strict=True):
+        assert list(found) == ["mean", "positive"]
+        for key, draws in (("mean", one.mean), ("positive", one.positive)):
+            assert vars(found[key]) == pytest.approx(vars(interval(draws)))
+    (gain,) = mean_intervals((a - b).mean(1, keepdims=True), group)
+    assert vars(gain) == pytest.approx(vars(interval(alone[0].mean - alone[1].mean)))
 
 
 def test_memory_is_bounded_without_changing_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ SPOT = (slice(100, 140), slice(200, 240))
 FOLD = (np.arange(N) // 2 % 2).astype(np.int16)
 HAS = np.arange(N) % 2 == 0
 TRUE_PX = np.stack([np.zeros(N), 1600 * HAS, np.zeros(N), np.zeros(N)], 1).astype(np.int32)
+GROUP = list("abcdefgh")  # no duplicates
 NOTHING = 28 / 32  # mean Dice where nothing is shown: four of 32 pairs of strip and class have a mask
 
 
@@ -41,31 +42,39 @@ def sample_of(models: list[list[NDArray[np.uint8]]], gates: list[NDArray[np.floa
 
 def test_a_segmenter_that_finds_all_and_one_that_finds_nothing() -> None:
     sample = sample_of([spots(HAS), spots(np.zeros(N, bool))], [])
-    found = estimate(sample, Blend.equal(2, 0), ["sees", "blind"], [])
+    found = estimate(sample, Blend.equal(2, 0), ["sees", "blind"], [], GROUP)
     assert found is not None
-    assert found.pop("estimated").startswith("on a sixteenth of the pixels")
-    approx = pytest.approx
-    assert found == {
-        "mean": approx(1),
-        "segmenters": {
-            "sees": {"mean": approx(NOTHING), "gain": approx(1 - NOTHING)},
-            "blind": {"mean": approx(1), "gain": approx(0)},
-        },
-        "gates": {},
-    }
+    assert found["how"].startswith("estimated on a sixteenth of the pixels")
+    assert (found["mean"], found["gates"]) == (pytest.approx(1), {})
+    sees, blind = (found["segmenters"][name] for name in ("sees", "blind"))
+    assert (sees["mean"], sees["gain"]) == (pytest.approx(NOTHING), pytest.approx(1 - NOTHING))
+    assert 0 <= sees["low"] < 1 - NOTHING < sees["high"] <= 0.25  # a quarter of a point in a strip with the class
+    assert blind == {"mean": pytest.approx(1), "gain": 0, "low": 0, "high": 0}
+
+
+def test_duplicates_are_drawn_together() -> None:
+    """Each pair of duplicates has one mask, on which all is gained: whatever pairs are drawn, the gain is the same."""
+    sample = sample_of([spots(HAS), spots(np.zeros(N, bool))], [])
+    found = estimate(sample, Blend.equal(2, 0), ["sees", "blind"], [], list("aabbccdd"))
+    assert found is not None
+    sees = found["segmenters"]["sees"]
+    assert (sees["low"], sees["high"]) == (pytest.approx(1 - NOTHING), pytest.approx(1 - NOTHING))
 
 
 @pytest.mark.parametrize("n_gates", [1, 2])
 def test_a_gate_that_knows_and_one_that_does_not(n_gates: int) -> None:
     """The spot is on all strips: without a gate that knows, showing it wins four masks and loses four clean strips."""
     gates = [HAS.astype(float), np.full(N, 0.5)][:n_gates]
-    found = estimate(sample_of([spots(np.ones(N, bool))], gates), Blend.equal(1, n_gates), ["a"], ["b", "c"][:n_gates])
+    sample = sample_of([spots(np.ones(N, bool))], gates)
+    found = estimate(sample, Blend.equal(1, n_gates), ["a"], ["b", "c"][:n_gates], GROUP)
     assert found is not None
     assert found["mean"] == pytest.approx(1)
     assert found["segmenters"] == {}
-    assert found["gates"]["b"] == {"mean": pytest.approx(NOTHING), "gain": pytest.approx(1 - NOTHING)}
+    b = found["gates"]["b"]
+    assert (b["mean"], b["gain"]) == (pytest.approx(NOTHING), pytest.approx(1 - NOTHING))
     if n_gates == 2:
-        assert found["gates"]["c"] == {"mean": pytest.approx(1), "gain": pytest.approx(0)}
+        c = found["gates"]["c"]
+        assert (c["mean"], c["gain"]) == (pytest.approx(1), pytest.approx(0))
 
 
 def noisy(rng: np.random.Generator) -> list[NDArray[np.uint8]]:
@@ -84,19 +93,20 @@ def test_without_a_model_it_is_as_if_it_had_never_been() -> None:
     rng = np.random.default_rng(0)
     models, gates = [noisy(rng) for _ in range(3)], [0.6 * HAS + 0.4 * rng.random(N) for _ in range(2)]
     votes = replace(Blend.equal(3, 2), kinds=("root",) * 4, counts=((2, 1, 3),) * 4, gate_counts=((1, 4),) * 4)
-    found = estimate(sample_of(models, gates), votes, ["a", "b", "c"], ["d", "e"])
+    found = estimate(sample_of(models, gates), votes, ["a", "b", "c"], ["d", "e"], GROUP)
     assert found is not None
     means = [found["mean"]]
     for i, name in enumerate("abc"):
         others = [j for j in range(3) if j != i]
         alone = estimate(
-            sample_of([models[j] for j in others], gates), votes.of(others, [0, 1]), ["x", "y"], ["d", "e"]
+            sample_of([models[j] for j in others], gates), votes.of(others, [0, 1]), ["x", "y"], ["d", "e"], GROUP
         )
         assert alone is not None
         assert found["segmenters"][name]["mean"] == pytest.approx(alone["mean"], abs=1e-12)
         means.append(alone["mean"])
     for i, name in enumerate("de"):
-        alone = estimate(sample_of(models, [gates[1 - i]]), votes.of([0, 1, 2], [1 - i]), ["a", "b", "c"], ["x"])
+        one_gate = sample_of(models, [gates[1 - i]])
+        alone = estimate(one_gate, votes.of([0, 1, 2], [1 - i]), ["a", "b", "c"], ["x"], GROUP)
         assert alone is not None
         assert found["gates"][name]["mean"] == pytest.approx(alone["mean"], abs=1e-12)
         assert found["gates"][name]["gain"] == found["mean"] - found["gates"][name]["mean"]
@@ -107,7 +117,7 @@ def test_without_a_model_it_is_as_if_it_had_never_been() -> None:
 def test_a_model_without_votes_is_not_missed() -> None:
     sample = sample_of([spots(HAS), spots(~HAS)], [])
     votes = replace(Blend.equal(2, 0), counts=((1, 0),) * 4)
-    found = estimate(sample, votes, ["sees", "errs"], [])
+    found = estimate(sample, votes, ["sees", "errs"], [], GROUP)
     assert found is not None
     assert found["segmenters"]["errs"]["gain"] == 0
     assert found["segmenters"]["sees"]["mean"] == pytest.approx(NOTHING)  # the other one is heard then, and not shown
@@ -117,4 +127,4 @@ def test_with_a_single_fold_none_can_be_left_out() -> None:
     one = Sample.of(
         [reduce_strip([np.zeros(MAP, np.uint8)] * 2, np.zeros((HEIGHT, WIDTH), np.uint8))], FOLD[:1], TRUE_PX[:1], []
     )
-    assert estimate(one, Blend.equal(2, 0), ["a", "b"], []) is None
+    assert estimate(one, Blend.equal(2, 0), ["a", "b"], [], GROUP[:1]) is None

@@ -12,7 +12,19 @@ from steel.report.charts import models as model_charts
 def row(name: str, role: str, mean: float, positive: float | None) -> dict[str, Any]:
     score = {"n_images": 50, "mean": mean, "positive": positive, "class_positive": [0.5, None, 0.6, 0.7]}
     score |= {"fp": [1, 0, 2, 0], "fn": [0, 1, 0, 3]}
-    return {"name": name, "role": role, "net": "FPN, b0", "rules": "plain", "score": score}
+    bounds = {key: around(value, 0.01) for key, value in (("mean", mean), ("positive", positive))}
+    return {"name": name, "role": role, "net": "FPN, b0", "rules": "plain", "score": score, "intervals": bounds}
+
+
+def around(value: float | None, error: float) -> dict[str, float | None]:
+    """An interval."""
+    low, high = (None, None) if value is None else (value - error, value + error)
+    return {"value": value, "low": low, "high": high}
+
+
+def lost(mean: float, gain: float, error: float) -> dict[str, float | None]:
+    """Without a model."""
+    return {**around(gain, error), "mean": mean, "gain": gain}
 
 
 # The model "joint" has a head for classes: it is both.
@@ -33,8 +45,9 @@ VOTES: dict[str, Any] = {
 }
 EXTRA: dict[str, Any] = {
     "left_out": {
-        "segmenters": {"fpn": {"mean": 0.91, "gain": 0.02}, "joint": {"mean": 0.935, "gain": -0.005}},
-        "gates": {"joint": {"mean": 0.929, "gain": 0.001}, "gate": {"mean": 0.93, "gain": 0.0}},
+        "how": "estimated on few pixels",
+        "segmenters": {"fpn": lost(0.91, 0.02, 0.01), "joint": lost(0.935, -0.005, 0.004)},
+        "gates": {"joint": lost(0.931, -0.001, 0.002), "gate": lost(0.93, 0.0, 0.001)},
     },
     "correlations": {
         "segmenters": {"all": [[1.0, 0.61234], [0.61234, 1.0]], "1": [[1.0, -0.5], [-0.5, 1.0]], "2": None},
@@ -70,28 +83,65 @@ def test_of_one_model_there_is_little_to_say(tmp_path: Path) -> None:
     section = model_charts.section(ROWS[:1], votes, {"left_out": {"segmenters": {}, "gates": {}}, "correlations": {}})
     assert set(drawn.named(section)) == ALONE
     drawn.check(section, tmp_path)
-    assert model_charts.section([], None, None).blocks == []
+    assert not model_charts.section([], None, None).blocks
+
+
+ONLY = "fpn is not left out as segmenter: it is the only one, and nothing would be shown."
+OF_ONE_GATE = {"how": "exact", "segmenters": {}, "gates": {"gate": lost(0.93, 0.02, 0.01)}}
+COSTS = (
+    "joint as segmenter costs more than it gives: -0.00500 (95 % interval -0.00900 to -0.00100). joint as gate costs "
+    "more than it gives: -0.00100 (95 % interval -0.00300 to +0.00100; it may be luck). Too little to be told from "
+    "nothing: what gate as gate adds to the others."
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "rules", "left_out", "told"),
+    [
+        (ROWS[:1], "plain", None, [ONLY]),
+        (ROWS, "fixed", None, ["No model is left out: that takes rules from other folds, and there is a single one."]),
+        (ROWS, "plain", None, []),
+        ([ROWS[0], ROWS[3]], "plain", OF_ONE_GATE, [f"No model that was left out costs more than it gives. {ONLY}"]),
+        (ROWS, "plain", EXTRA["left_out"], [COSTS]),
+    ],
+)
+def test_what_a_model_costs_and_why_one_is_not_left_out(
+    rows: list[dict[str, Any]], rules: str, left_out: dict[str, Any] | None, told: list[str]
+) -> None:
+    section = model_charts.section([row | {"rules": rules} for row in rows], None, {"left_out": left_out})
+    assert list(section.lead[2:]) == told
+    assert ("models-left-out" in drawn.named(section)) == bool(left_out)
 
 
 def test_each_alone() -> None:
     section = model_charts.section(ROWS, None, None)
-    found = [(r["model"], r["role"], r["dice"]) for r in drawn.rows(drawn.named(section)["models-positive"])]
-    assert found == [("fpn", "segmenter", 0.65), ("joint", "segmenter", 0.6), ("joint", "gate", 0.68)]
+    rows = drawn.rows(drawn.named(section)["models-positive"])
+    assert [(r["name"], r["role"], r["value"]) for r in rows] == [
+        ("fpn", "segmenter", 0.65),
+        ("joint, segmenter", "segmenter", 0.6),
+        ("joint, gate", "gate", 0.68),
+    ]
+    assert (rows[0]["low"], rows[0]["high"]) == (pytest.approx(0.64), pytest.approx(0.66))
     assert "fpn as segmenter 0.9300, joint as segmenter 0.9200" in drawn.named(section)["models-mean"].description
     (table,) = drawn.tables(section)
-    assert table.rows[3] == ["gate", "gate", "FPN, b0", "0.95000", "–", "0.5000", "–", "0.6000", "0.7000", "3", "4"]
+    scores = ["0.95000", "0.9400 to 0.9600", "–", "0.5000", "–", "0.6000", "0.7000"]
+    assert table.rows[3] == ["gate", "gate", "FPN, b0", *scores, "3", "4"]
 
 
 def test_each_left_out() -> None:
     section = model_charts.section(ROWS, None, EXTRA)
-    rows = drawn.rows(drawn.named(section)["models-left-out"])
-    assert [(r["model"], r["role"], r["gain"]) for r in rows] == [
+    rows = drawn.rows(drawn.named(section)["models-left-out"], 1)
+    assert [(r["model"], r["role"], r["value"]) for r in rows] == [
         ("fpn", "segmenter", 0.02),
         ("joint", "segmenter", -0.005),
-        ("joint", "gate", 0.001),
+        ("joint", "gate", -0.001),
         ("gate", "gate", 0.0),
     ]
-    assert drawn.tables(section)[1].rows[1] == ["joint", "segmenter", "0.93500", "-0.00500"]
+    assert (rows[0]["low"], rows[0]["high"]) == (pytest.approx(0.01), pytest.approx(0.03))
+    assert drawn.rows(drawn.named(section)["models-left-out"], 2) == rows
+    table = drawn.tables(section)[1]
+    assert table.caption == "Each left out, estimated on few pixels"
+    assert table.rows[1] == ["joint", "segmenter", "0.93500", "-0.00500", "-0.00900 to -0.00100"]
 
 
 def test_correlations_of_all_classes_and_of_each() -> None:

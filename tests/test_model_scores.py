@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from steel import files
 from steel.config import ModelConfig
 from steel.data.cache import open_strips
-from steel.data.folds import fold_of
+from steel.data.folds import fold_of, group_of
 from steel.decide import held_out as room
 from steel.decide.blends import vote_equally
+from steel.decide.bootstrap import Interval
 from steel.decide.families import PLAIN
 from steel.decide.grid import default_grid
-from steel.decide.model_scores import ModelRow, Models, judge_models
+from steel.decide.left_out import of_one_gate
+from steel.decide.model_scores import Judged, ModelRow, Models, judge_models
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules, apply_to_map
 from steel.decide.search import search
@@ -35,8 +37,13 @@ FIXED = Rules((Rule(128, 600, 0.0),) * 4)
 
 def judged(paths: Paths, folds: tuple[int, ...] = FOLDS) -> list[ModelRow]:
     """All rows of a run, by its stores."""
+    return [one.row for one in judge(paths, folds)]
+
+
+def judge(paths: Paths, folds: tuple[int, ...] = FOLDS) -> list[Judged]:
     one = vote_equally(paths, folds)
-    return judge_models(paths.solution, one.honest, one.alone, one.probs, FIXED)
+    group = group_of(paths.folds, one.honest.image_ids.tolist())
+    return judge_models(paths.solution, one.honest, one.alone, one.probs, FIXED, group)
 
 
 def held_out(paths: Paths, name: str) -> tuple[NDArray[np.int64], list[NDArray], NDArray[np.bool_]]:
@@ -142,8 +149,10 @@ def test_a_single_fold_is_judged_by_its_parts_or_by_the_fixed_rules(
     paths: Paths, n_parts: int, rules: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "N_PARTS", n_parts)
-    rows = judged(paths, (1,))
+    found = judge(paths, (1,))
+    rows = [one.row for one in found]
     assert [row.rules for row in rows] == [rules, rules]
+    assert (of_one_gate(found, [str(i) for i in range(len(found[0].dice))]) is None) == (rules == "fixed")
     n = int((fold_of(paths.folds, open_strips(paths.cache, "train").image_ids) == 1).sum())
     assert [row.score.n_images for row in rows] == [n] * 2
 
@@ -152,7 +161,8 @@ def test_rows_survive_the_disk(tmp_path: Path) -> None:
     nothing = np.zeros((9, 4), int)
     study = StudySegmentation(0.5, 0.25, math.nan, 1.0)
     a = ModelRow("a", "segmenter", "fcn", 0.5672, study, 7, "plain", score(nothing, nothing, nothing))
-    b = replace(a, role="gate", study_figure=None, study=StudyClassification(1, 0.5, 0.25, 0))
+    bounds = {"mean": Interval(0.9, 0.8, 0.95), "positive": Interval(math.nan, math.nan, math.nan)}
+    b = replace(a, role="gate", study_figure=None, study=StudyClassification(1, 0.5, 0.25, 0), intervals=bounds)
     Models([a, b], {"mean": 0.9}).save(tmp_path / "models.json")
     found = Models.load(tmp_path)
     assert repr(found.rows) == repr([a, b])  # NaN is not equal to itself
@@ -171,8 +181,19 @@ def test_a_file_that_does_not_tell_of_models_is_told(tmp_path: Path, content: st
     assert "\n" not in str(error.value)
 
 
+def test_a_model_alone_has_intervals_of_what_it_scores(paths: Paths) -> None:
+    for row, values in judge(paths):
+        assert row.intervals["mean"].value == pytest.approx(row.score.mean) == pytest.approx(values.mean())
+        assert row.intervals["positive"].value == pytest.approx(row.score.positive)
+        assert all(one.low < one.value < one.high for one in row.intervals.values())
+
+
 def test_decide_writes_them(paths: Paths) -> None:
-    """With one segmenter and one gate, none can be left out and none is like another."""
+    """With one segmenter and one gate, the gate alone can be left out, and none is like another."""
     written = files.read_json(paths.decide / "models.json")
     assert [(row["name"], row["role"]) for row in written["rows"]] == [("fpn", "segmenter"), ("gate", "gate")]
-    assert (written["left_out"], written["correlations"]) == (None, None)
+    assert written["correlations"] is None
+    gate, means = written["left_out"]["gates"]["gate"], [row["score"]["mean"] for row in written["rows"]]
+    assert (written["left_out"]["segmenters"], written["left_out"]["mean"]) == ({}, means[1])
+    assert gate["mean"] == means[0] and gate["gain"] == pytest.approx(means[1] - means[0])
+    assert gate["low"] <= gate["gain"] <= gate["high"]

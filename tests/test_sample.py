@@ -140,13 +140,16 @@ def test_parts_hold_their_own_fold_in_order() -> None:
     assert one.folds == {1, 3} and sorted(one.parts) == [(k, f) for k in range(4) for f in (1, 3)]
     assert one.parts[1, 3].values.tolist() == [[10, 10, 40, 40, 40]]
     assert one.parts[1, 3].cell.tolist() == [0, 0, 128, 128, 128]  # the strip without a point has no place
+    assert one.parts[1, 3].rows.tolist() == [0, 3, 2]  # it comes last
     assert one.parts[1, 3].gates.tolist() == [[0.01, 0.13]] and one.parts[1, 3].n_images == 3
     assert one.parts[1, 1].values.tolist() == [[20]] and one.parts[0, 3].values.shape == (1, 0)
 
 
 def test_gates_by_eye() -> None:
     gates = np.array([[0.25, 0.5], [0.75, 1.0]])
-    part = Part(2, np.zeros((1, 0), np.uint8), np.zeros(0, np.int64), np.ones(2), np.zeros(2, np.int32), gates)
+    part = Part(
+        np.arange(2), np.zeros((1, 0), np.uint8), np.zeros(0, np.int64), np.ones(2), np.zeros(2, np.int32), gates
+    )
     assert part.gate((1, 1)).tolist() == [0.5, 0.75]
     assert part.gate((1, 3)).tolist() == [0.625, 0.875]
     assert part.gate(()).tolist() == [1, 1]

@@ -110,6 +110,33 @@ def resampled_sums(values: NDArray, group: Sequence[str], n_resamples: int, seed
     return sums
 
 
+def mean_intervals(values: NDArray[np.float64], group: Sequence[str]) -> list[Interval]:
+    """The interval of the mean over the images of each column of (n, m), all on the same resamples.
+
+    Columns of gains tell what models or rules differ by on these: pairs are drawn together.
+    """
+    n, *sums = resampled_sums(np.column_stack([np.ones(len(values)), values]), group, N_RESAMPLES, seed=0).T
+    return [interval(total / n) for total in sums]
+
+
+def intervals_of_models(
+    values: Sequence[NDArray[np.float64]], positive: NDArray[np.bool_], group: Sequence[str]
+) -> list[dict[str, Interval]]:
+    """The intervals of the "mean" and the "positive" of `Resamples`, of several models on the same resamples.
+
+    Args:
+        values: of each model the Dice of each image and class, (n, 4).
+        positive: (n, 4) whether there is a true mask.
+        group: the duplicate group of each image.
+    """
+    columns = [np.ones(len(positive)), positive.sum(1)]
+    for one in values:
+        columns += [one.mean(1), np.where(positive, one, 0.0).sum(1)]
+    n, n_with, *sums = resampled_sums(np.column_stack(columns), group, N_RESAMPLES, seed=0).T
+    pairs = zip(sums[::2], sums[1::2], strict=True)
+    return [{"mean": interval(all_ / n), "positive": interval(_ratio(found, n_with))} for all_, found in pairs]
+
+
 def interval(draws: ArrayLike, level: float = LEVEL) -> Interval:
     """The percentile interval of one array of `Resamples`, or of the difference of two: (1 + B,).
 

@@ -14,7 +14,7 @@ from steel import files
 from steel.competition import N_CLASSES
 from steel.decide.adopt import ClassSearch
 from steel.decide.blends import Ensemble
-from steel.decide.bootstrap import N_RESAMPLES, interval, resampled_sums
+from steel.decide.bootstrap import mean_intervals
 from steel.decide.evidence import AnyRule
 from steel.decide.families import FAMILIES, PLAIN, family_of
 from steel.decide.grid import Grid
@@ -86,21 +86,13 @@ def gains_of_families(
     full = rotated[ALL]
     if not full:
         return None
-    means = np.column_stack([np.ones(len(table)), *(_means(rotated[name], table) for name in FAMILIES)])
-    n, *sums = resampled_sums(means, group, N_RESAMPLES, seed=0).T  # each (1 + B,)
-    draws = dict(zip(FAMILIES, sums, strict=True))
+    plain, others = _means(rotated[PLAIN], table), [name for name in FAMILIES if name != PLAIN]
+    gains = mean_intervals(np.column_stack([_means(rotated[name], table) - plain for name in others]), group)
     chosen = [family_of(rule) for rules in full.values() for rule in rules.classes]
-    found: dict[str, Any] = {PLAIN: {"mean": float((draws[PLAIN] / n)[0])}}
-    for name in FAMILIES:
-        if name != PLAIN:
-            gain = interval((draws[name] - draws[PLAIN]) / n)
-            found[name] = {
-                "gain": gain.value,
-                "low": gain.low,
-                "high": gain.high,
-                "adopted_in": chosen.count(name),
-                "n_rotations": len(chosen),
-            }
+    found: dict[str, Any] = {PLAIN: {"mean": float(plain.mean())}}
+    for name, gain in zip(others, gains, strict=True):
+        bounds = {"gain": gain.value, "low": gain.low, "high": gain.high}
+        found[name] = {**bounds, "adopted_in": chosen.count(name), "n_rotations": len(chosen)}
     return found
 
 

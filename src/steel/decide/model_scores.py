@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from steel import files
 from steel.competition import N_CLASSES
 from steel.config import DecideConfig, ModelConfig, Solution
+from steel.decide.bootstrap import Interval, intervals_of_models
 from steel.decide.ensemble import mean_gate
 from steel.decide.evidence import N_LEVELS
 from steel.decide.families import PLAIN
@@ -24,7 +25,7 @@ from steel.decide.rules import Rules, apply_to_table
 from steel.decide.search import apply_rotated, lofo
 from steel.decide.table import Table
 from steel.errors import UserError
-from steel.metrics import Score, score
+from steel.metrics import Score, dice, score
 from steel.progress import track
 from steel.study_metrics import SUMS, StudyClassification, StudySegmentation, classification, segmentation, strip_sums
 
@@ -65,6 +66,7 @@ class ModelRow:
         n_defect: their number.
         rules: how the masks were decided on: "plain", tuned leaving one fold out, or "fixed" where none can be.
         score: the competition's score, on all strips.
+        intervals: of its "mean" and its "positive", a bootstrap over the strips; empty: not known.
     """
 
     name: str
@@ -75,16 +77,30 @@ class ModelRow:
     n_defect: int
     rules: str
     score: Score
+    intervals: dict[str, Interval] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain Python values for JSON."""
-        return {**vars(self), "study": self.study.as_dict(), "score": self.score.as_dict()}
+        bounds = {key: one.as_json() for key, one in self.intervals.items()}
+        return {**vars(self), "study": self.study.as_dict(), "score": self.score.as_dict(), "intervals": bounds}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> ModelRow:
         """What `as_dict` gave, through JSON."""
         study, own = ({key: _number(value) for key, value in data[name].items()} for name in ("study", "score"))
-        return ModelRow(**{**data, "study": STUDY[data["role"]](**study), "score": Score(**own)})
+        bounds = {
+            key: Interval(**{end: _number(value) for end, value in one.items()})
+            for key, one in data["intervals"].items()
+        }
+        parts = {"study": STUDY[data["role"]](**study), "score": Score(**own), "intervals": bounds}
+        return ModelRow(**{**data, **parts})
+
+
+class Judged(NamedTuple):
+    """One model alone, and the Dice of each strip and class that its score is the mean of, (n, 4)."""
+
+    row: ModelRow
+    dice: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -132,8 +148,13 @@ def look_alone(maps: Sequence[NDArray[np.uint8]], mask_bits: NDArray[np.uint8]) 
 
 
 def judge_models(
-    solution: Solution, table: Table, alone: Sequence[Alone], probs: Sequence[NDArray[np.float64]], fixed: Rules
-) -> list[ModelRow]:
+    solution: Solution,
+    table: Table,
+    alone: Sequence[Alone],
+    probs: Sequence[NDArray[np.float64]],
+    fixed: Rules,
+    group: Sequence[str],
+) -> list[Judged]:
     """Judge every model alone, the segmenters and then the gates, each in the order of the solution.
 
     Args:
@@ -142,26 +163,29 @@ def judge_models(
         alone: of these, what each segmenter shows.
         probs: (n, 4) class probabilities of each gate.
         fixed: the rules where there is no other fold to tune them on.
+        group: duplicate group of each strip.
     """
     defect = table.true_px.any(1)
 
-    def row(name: str, role: Role, own: Table, study: StudySegmentation | StudyClassification) -> ModelRow:
+    def judged(name: str, role: Role, own: Table, study: StudySegmentation | StudyClassification) -> Judged:
         model = solution.models[name]
         rules, (pred_px, overlap_px) = _decide(own, fixed, solution.decide)
         figure = STUDY_FIGURES.get(model.net) if role == "segmenter" else None
         shown = score(pred_px, own.true_px, overlap_px)
-        return ModelRow(name, role, _net(model), figure, study, int(defect.sum()), rules, shown)
+        row = ModelRow(name, role, _net(model), figure, study, int(defect.sum()), rules, shown)
+        return Judged(row, dice(pred_px, own.true_px, overlap_px))
 
-    rows, everywhere = [], np.ones_like(table.gate)
+    found, everywhere = [], np.ones_like(table.gate)
     for i, name in enumerate(track(solution.segmenters, "decide: each segmenter alone", "models")):
         area_px, overlap_px = _counts(alone, i) if alone[0].counts else (table.area_px, table.overlap_px)
         own = replace(table, area_px=area_px, overlap_px=overlap_px, gate=everywhere)
         sums = np.stack([one.sums[i] for one in alone])  # (n,)
-        rows.append(row(name, "segmenter", own, segmentation(sums[defect])))
+        found.append(judged(name, "segmenter", own, segmentation(sums[defect])))
     for name, prob in zip(solution.gates, probs, strict=True):
         own = replace(table, gate=mean_gate([prob], len(table)))
-        rows.append(row(name, "gate", own, classification(own.gate[defect], table.true_px[defect] > 0)))
-    return rows
+        found.append(judged(name, "gate", own, classification(own.gate[defect], table.true_px[defect] > 0)))
+    bounds = intervals_of_models([one.dice for one in found], table.true_px > 0, group)
+    return [one._replace(row=replace(one.row, intervals=own)) for one, own in zip(found, bounds, strict=True)]
 
 
 def _counts(alone: Sequence[Alone], i: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

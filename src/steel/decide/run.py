@@ -17,7 +17,7 @@ from steel.decide.ensemble import Blend
 from steel.decide.families import PLAIN
 from steel.decide.family_gains import ALL, FAMILY_GAINS, gains_of_families, search_all
 from steel.decide.grid import Grid, default_grid
-from steel.decide.left_out import estimate
+from steel.decide.left_out import estimate, of_one_gate
 from steel.decide.model_scores import MODELS, Models, judge_models
 from steel.decide.rules import Rules, fixed_rules
 from steel.decide.sample import correlations
@@ -52,9 +52,9 @@ def make(paths: Paths, folds: Sequence[int]) -> dict[Path, str]:
     ensemble = (search_votes if solution.decide.ensemble == "search" else vote_equally)(paths, folds)
     ships = ensemble.tables[ensemble.ships]
     grid = default_grid(ships, solution.decide.n_area, solution.decide.n_gate)
-    models = _models(solution, ensemble)
-    searched = search_all(ensemble, grid)
     group = group_of(paths.folds, ships.image_ids.tolist())
+    models = _models(solution, ensemble, group)
+    searched = search_all(ensemble, grid)
     gains = gains_of_families(searched.rotated, ensemble.honest, group)
     decision = Decision(
         segmenters=solution.segmenters,
@@ -99,13 +99,13 @@ def check_whole(folder: Path) -> None:
             raise UserError(f"{folder / name} is not as recorded: run `steel decide CONFIG` again")
 
 
-def _models(solution: Solution, ensemble: Ensemble) -> Models:
+def _models(solution: Solution, ensemble: Ensemble, group: Sequence[str]) -> Models:
     """What is known of each model, for the report."""
-    rows = judge_models(solution, ensemble.honest, ensemble.alone, ensemble.probs, _fixed(solution))
-    sample = ensemble.sample
+    judged = judge_models(solution, ensemble.honest, ensemble.alone, ensemble.probs, _fixed(solution), group)
+    rows, sample = [one.row for one in judged], ensemble.sample
     if sample is None:
-        return Models(rows)
-    left_out = estimate(sample, ensemble.ships, solution.segmenters, solution.gates)
+        return Models(rows, of_one_gate(judged, group))
+    left_out = estimate(sample, ensemble.ships, solution.segmenters, solution.gates, group)
     return Models(rows, left_out, correlations(sample))
 
 

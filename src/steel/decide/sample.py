@@ -93,10 +93,10 @@ def reduce_strip(maps: Sequence[NDArray[np.uint8]], mask_bits: NDArray[np.uint8]
 class Part:
     """One class in the images of one fold, and nothing of any other.
 
-    Images without a point are only counted: nothing can be gained or lost in them.
+    Images without a point are only named: nothing can be gained or lost in them.
 
     Attributes:
-        n_images: of the fold.
+        rows: (n_images,) int64, places of the fold's images in the sample: first the n with points.
         values: (m, p) uint8 of the points.
         cell: (p,) int64, 64 * (2 * image + under): the image's place 0..n-1 among those with points, and whether the
             point lies under the true mask.
@@ -105,12 +105,17 @@ class Part:
         gates: (n_gates, n) float64, the classifiers' probabilities.
     """
 
-    n_images: int
+    rows: NDArray[np.int64]
     values: NDArray[np.uint8]
     cell: NDArray[np.int64]
     px: NDArray[np.float64]
     true_px: NDArray[np.int32]
     gates: NDArray[np.float64]
+
+    @property
+    def n_images(self) -> int:
+        """Of the fold."""
+        return len(self.rows)
 
     def show(self, bag: Bag) -> Shown:
         """Estimate what a blend shows.
@@ -178,14 +183,17 @@ class Sample:
         folds = frozenset(int(f) for f in np.unique(fold))
         parts = {}
         for f in folds:
-            rows = np.flatnonzero(fold == f).tolist()
+            rows = np.flatnonzero(fold == f)
+            own = [strips[row] for row in rows.tolist()]
             for k in range(N_CLASSES):
-                parts[k, f] = _part([strips[row] for row in rows], k, true_px[rows, k], stacked[:, rows, k])
+                parts[k, f] = _part(own, k, rows, true_px[rows, k], stacked[:, rows, k])
         return Sample(models.pop(), len(gates), folds, parts, true_px, stacked)
 
 
-def _part(strips: Sequence[Points], k: int, true_px: NDArray[np.int32], gates: NDArray[np.float64]) -> Part:
-    """Class index k of some strips."""
+def _part(
+    strips: Sequence[Points], k: int, rows: NDArray[np.int64], true_px: NDArray[np.int32], gates: NDArray[np.float64]
+) -> Part:
+    """Class index k of some strips, whose places in the sample are `rows`."""
     ends = [int(one.n[: k + 1].sum()) for one in strips]
     own = [slice(end - int(one.n[k]), end) for one, end in zip(strips, ends, strict=True)]
     n_points = np.array([one.n[k] for one in strips])
@@ -193,7 +201,7 @@ def _part(strips: Sequence[Points], k: int, true_px: NDArray[np.int32], gates: N
     image = np.repeat(np.arange(seen.sum()), n_points[seen])
     under = np.concatenate([one.under[points] for one, points in zip(strips, own, strict=True)])
     return Part(
-        n_images=len(strips),
+        rows=np.concatenate([rows[seen], rows[~seen]]),
         values=np.concatenate([one.values[:, points] for one, points in zip(strips, own, strict=True)], 1),
         cell=BINS * (2 * image + under),
         px=np.array([one.px[k] for one in strips])[seen],
