@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from steel.decide.adopt import NOTHING
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend
+from steel.decide.expected import Calibration, ExpectedRule
 from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import Rules, apply_to_table
 from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
 from steel.report.charts import decisions as decision_charts
+from steel.report.charts import surfaces as surface_charts
 from steel.report.outcomes import Outcome
-from steel.report.section import Section
+from steel.report.section import Figure, Section
 
 N = 40
 FAMILIES: dict[str, Any] = {
@@ -118,9 +121,51 @@ def test_the_plateau_is_outlined(gated: Section) -> None:
     (ring,) = drawn.rows(figures["surface-class1"], 2)
     assert ring["area"] == "61" and ring["t"] == pytest.approx(0.4)
     assert (ring["dice"], ring["mean"]) == (pytest.approx(1), pytest.approx(0.99))
-    assert figures["surface-class1"].title == "Class 1: threshold 0.400, area 61 px: 1.0000"
-    assert len(drawn.layers(figures["surface-class4"])) == 1
-    assert figures["surface-class4"].title == "Class 4: no plain rule gains over nothing"
+    assert "best plateau at threshold 0.400, area 61 px (ring): 1.0000;" in figures["surface-class1"].title
+    assert len(drawn.layers(figures["surface-class2"])) == 3
+    assert "Class 4, mean Dice of plain rules: no plain rule gains over nothing;" in figures["surface-class4"].title
+
+
+OF_THE_CHOICE = Rule(102, 61, 0.5)
+HYSTERESIS = Rule(51, 40, 0.5, trigger=204, trigger_px=300)
+CALIBRATION = Calibration((0,) * 256, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("k", "rule", "told", "place"),
+    [
+        (0, OF_THE_CHOICE, "this ships", None),
+        (0, replace(OF_THE_CHOICE, min_gate=0.25), "another plain rule ships (diamond)", (0.4, "61")),
+        (0, replace(OF_THE_CHOICE, threshold=103), "another plain rule ships (diamond)", (103 / 255, "61")),
+        (0, replace(OF_THE_CHOICE, min_area_px=0), "another plain rule ships (diamond)", (0.4, "any")),
+        (0, replace(OF_THE_CHOICE, min_area_px=5000), "another plain rule ships (it has no place here)", None),
+        (0, HYSTERESIS, "hysteresis ships (diamond)", (0.2, "40")),
+        (3, HYSTERESIS, "hysteresis ships (diamond)", (0.2, "40")),
+        (0, NOTHING, "what ships shows nothing", None),
+        (3, NOTHING, "what ships shows nothing", None),
+        (0, ExpectedRule(CALIBRATION, 0, by_score=False), "rank dice ships (it has no place here)", None),
+    ],
+)
+def test_what_ships_is_marked_where_it_has_a_place(
+    surfaces: Surfaces, k: int, rule: Rule | ExpectedRule, told: str, place: tuple[float, str] | None
+) -> None:
+    figure = surface_charts.surface(surfaces, k, rule)
+    assert figure.title.endswith(f"; {told}") and figure.description.endswith(f"; {told}.")
+    marks = [layer for layer in drawn.layers(figure) if "shape" in layer["encoding"]]
+    assert len(marks) == (k == 0) + (place is not None)
+    assert all(mark["encoding"]["shape"]["scale"]["domain"] == seen(figure) for mark in marks)
+    if place is not None:
+        (row,) = drawn.rows(figure, -1)
+        assert row["what"] == "what ships" and (row["t"], row["area"]) == (pytest.approx(place[0]), place[1])
+        cells = [c for c in drawn.rows(figure) if c["area"] == place[1] and c["t"] == pytest.approx(place[0], abs=5e-4)]
+        assert len(cells) == 1  # the surface is not thinned there
+        assert row["more"] == ("hysteresis: 300 px reach 0.800" if rule == HYSTERESIS else "plain")
+
+
+def seen(figure: Figure) -> list[str]:
+    """The marks on a surface."""
+    found = (row.get("what") for layer in range(len(drawn.layers(figure))) for row in drawn.rows(figure, layer))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def test_colours_reach_as_far_below_nothing_as_above(gated: Section) -> None:
@@ -151,12 +196,24 @@ def test_the_gate_is_judged(gated: Section) -> None:
         (1, 0.5, 0.1),
     ]
     marks = {row["class"]: row for row in drawn.rows(figures["precision-recall"], 1)}
-    assert marks["3"] == {"class": "3", "precision": 0.95, "recall": 0.95, "at": pytest.approx(0.7)}
-    assert marks["1"] == {"class": "1", "precision": 1, "recall": 1, "at": 0.5}
+    what = {"what": "what the rule that ships asks of it"}
+    assert marks["3"] == what | {"class": "3", "precision": 0.95, "recall": 0.95, "at": pytest.approx(0.7)}
+    assert marks["1"] == what | {"class": "1", "precision": 1, "recall": 1, "at": 0.5}
     assert set(marks) == {"1", "3"}  # there are no masks of the others
     bins = [row for row in drawn.rows(figures["calibration"], 1) if row["class"] == "1"]
     assert [(row["prob"], row["share"], row["n"]) for row in bins] == [(0.2, 0, 30), (0.9, 1, 10)]
+    assert drawn.layers(figures["calibration"])[2]["encoding"]["size"]["field"] == "n"
     assert "class 1: expected 37.5 %, found 25.0 %" in figures["calibration"].description
+
+
+def test_what_is_just_reached_passes(surfaces: Surfaces, table: Table) -> None:
+    """Of class 3: 19 of the 20 masks have a gate of .9, and all have 900 px."""
+    rules = Rules((NOTHING, NOTHING, Rule(64, 900, 0.9), NOTHING))
+    for gates, recall in ((["gate"], 0.95), ([], 1)):
+        made = replace(decision(gates), tuned=rules)
+        section = decision_charts.section(surfaces, table, made, Outcome(*apply_to_table(rules, table)), None)
+        (mark,) = drawn.rows(drawn.named(section)["precision-recall"], 1)
+        assert (mark["class"], mark["recall"]) == ("3", recall)
 
 
 def test_without_a_gate_the_area_tells(ungated: Section) -> None:
@@ -171,8 +228,11 @@ def test_without_a_gate_the_area_tells(ungated: Section) -> None:
 def test_families_by_their_gain(gated: Section, ungated: Section) -> None:
     rows = drawn.rows(drawn.named(gated)["families"], 1)
     assert [(row["family"], row["gain"], row["low"]) for row in rows] == [
-        ("soft_gate", 0.002, 0.0005),
+        ("soft gate", 0.002, 0.0005),
         ("hysteresis", -0.001, -0.002),
     ]
-    assert drawn.tables(gated)[1].rows[0] == ["soft_gate", "+0.00200", "+0.00050 to +0.00400", "7 of 20"]
+    asks = "the minimum area grows as the gate closes"
+    assert rows[0]["value"] == 0.002
+    assert drawn.rows(drawn.named(gated)["families"], 3)[0]["words"] == f"soft gate: {asks}"
+    assert drawn.tables(gated)[1].rows[0] == ["soft gate", "+0.00200", "+0.00050 to +0.00400", "7 of 20", asks]
     assert len(drawn.tables(ungated)) == 1

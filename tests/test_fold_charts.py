@@ -64,6 +64,8 @@ def test_a_point_for_each_fold_and_class(split: pd.DataFrame) -> None:
         ("1", "all"): (0.7, 3),
         ("1", "1"): (0.7, 3),
     }
+    assert {row["strips"] for row in drawn.rows(figure, 2)} == {10}
+    assert drawn.layers(figure)[3]["encoding"]["text"]["field"] == "fold"
     whole = drawn.rows(figure)
     assert whole == drawn.rows(figure, 1)
     assert [(row["class"], row["dice"], row["low"]) for row in whole] == [

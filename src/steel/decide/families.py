@@ -124,11 +124,13 @@ class Family:
         sums: summed gains (see `sums_of`) of a column's images at all its points, of any shape.
         rule: the rule at a point, an index into those sums.
         needs_gate: without a classifier it is no different from the plain rule.
+        asks: what is particular to it, in words.
     """
 
     sums: Callable[[Column, Grid], NDArray[np.float64]]
     rule: Callable[[Grid, tuple[int, ...]], Rule]
     needs_gate: bool
+    asks: str
 
 
 @dataclass(frozen=True)
@@ -138,22 +140,24 @@ class CalibratedFamily:
     Attributes:
         sums: summed gains of a column's images at all its points, by what the calibration expects of them.
         rule: the rule at a point.
+        asks: what is particular to it, in words.
     """
 
     sums: Callable[[Column, Expectation, Grid], NDArray[np.float64]]
     rule: Callable[[Calibration, Grid, tuple[int, ...]], ExpectedRule]
+    asks: str
 
 
 PLAIN = "plain"
 FAMILIES: dict[str, Family | CalibratedFamily] = {
-    PLAIN: Family(_plain, _plain_rule, needs_gate=False),
-    "hysteresis": Family(_hysteresis, _hysteresis_rule, needs_gate=False),
-    "soft_gate": Family(_soft_gate, _soft_gate_rule, needs_gate=True),
-    "product": Family(_product, _product_rule, needs_gate=True),
-    "component": Family(_component, _component_rule, needs_gate=False),
-    "rank_dice": CalibratedFamily(_rank_dice, _rank_dice_rule),
-    "expected": CalibratedFamily(_expected, _expected_rule),
-    "rank_expected": CalibratedFamily(_rank_expected, _rank_expected_rule),
+    PLAIN: Family(_plain, _plain_rule, False, "threshold, minimum area and gate"),
+    "hysteresis": Family(_hysteresis, _hysteresis_rule, False, "enough pixels reach a higher threshold"),
+    "soft_gate": Family(_soft_gate, _soft_gate_rule, True, "the minimum area grows as the gate closes"),
+    "product": Family(_product, _product_rule, True, "values are multiplied by the gate"),
+    "component": Family(_component, _component_rule, False, "small components are removed"),
+    "rank_dice": CalibratedFamily(_rank_dice, _rank_dice_rule, "each strip has its own best threshold"),
+    "expected": CalibratedFamily(_expected, _expected_rule, "shown if expected to beat showing nothing"),
+    "rank_expected": CalibratedFamily(_rank_expected, _rank_expected_rule, "both, rank dice and expected"),
 }
 
 

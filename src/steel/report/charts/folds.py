@@ -14,14 +14,13 @@ from steel.competition import CLASSES
 from steel.data.cache import AREAS
 from steel.data.folds import read_folds
 from steel.paths import Paths
-from steel.report.charts.draw import by_class, figure
+from steel.report.charts.draw import DARK, GREY, by_class, figure
 from steel.report.outcomes import WAYS
 from steel.report.section import Figure, Numbers, Section
 from steel.report.text import number
 from steel.report.uncertainty import PERCENT
 
 ALL = "all"  # beside the classes, on their axis
-GREY = "#888888"
 SCORES = {"mean": "mean Dice", "positive": "positive-only Dice"}  # keys of a score, and of its intervals
 
 
@@ -38,7 +37,7 @@ def section(numbers: Mapping[str, Any], split: pd.DataFrame) -> Section:
     """
     kind, by_fold = numbers["headline"]["kind"], numbers["by_fold"][numbers["headline"]["kind"]]
     one = len(numbers["headline"]["folds"]) == 1
-    lead = [f"Scores are {WAYS[kind]}; points are folds, bars the {PERCENT} of all strips together."]
+    lead = [f"Scores are {WAYS[kind]}; numbered points are folds, bars all strips together, lines the {PERCENT}."]
     if one:
         lead.append("One fold alone was held out: a fold of the scores is a random part of it.")
     count, area_px = _totals(split)
@@ -73,37 +72,46 @@ def duplicates(split: pd.DataFrame) -> Numbers:
 
 def _spread(numbers: Mapping[str, Any], key: str) -> Figure:
     """One kind of score: of each fold, of all strips, and the interval of that."""
-    kind = numbers["headline"]["kind"]
+    kind, title = numbers["headline"]["kind"], SCORES[key]
     points = [row for fold, score in numbers["by_fold"][kind].items() for row in _points(fold, score, key)]
     whole = _whole(numbers["all"][kind], numbers["intervals"], key)
-    title = SCORES[key]
-    x = alt.X("class:N", title="class", sort=[ALL, *map(str, CLASSES)], axis=alt.Axis(labelAngle=0))
-    colour = alt.condition(f"datum.class == '{ALL}'", alt.value(GREY), by_class().legend(None))
-    score_of_all = [alt.Tooltip("class:N"), alt.Tooltip("dice:Q", title=f"{title} of all strips", format=".4f")]
-    bounds = [alt.Tooltip(f"{end}:Q", title=f"{PERCENT}, {end}", format=".4f") for end in ("low", "high")]
-    base = alt.Chart({"values": whole}).encode(x=x, tooltip=[*score_of_all, *bounds])
-    bounded = base.transform_filter("datum.low != null && datum.high != null")
-    y = alt.Y("dice:Q", title=title, scale=alt.Scale(zero=False))
-    bar = bounded.mark_rule(color=GREY, strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
-    tick = base.mark_tick(color=GREY, thickness=3, width=26).encode(y=y)
-    of_fold = [
-        alt.Tooltip("fold:N"),
-        alt.Tooltip("class:N"),
-        alt.Tooltip("dice:Q", title=title, format=".4f"),
-        alt.Tooltip("strips:Q"),
-        alt.Tooltip("masks:Q"),
-    ]
-    circle = alt.Chart({"values": points}).mark_circle(size=70, opacity=0.85)
-    dots = circle.encode(
-        x=x, xOffset=alt.XOffset("fold:N", sort=list(numbers["by_fold"][kind])), y=y, color=colour, tooltip=of_fold
-    )
     told = ", ".join(f"{_name(row['class'])} {row['dice']:.4f}" for row in whole)
+    upper = f"{title[0].upper()}{title[1:]}"
+    layers = [*_of_all(whole, title), *_of_folds(points, title, list(numbers["by_fold"][kind]))]
     return figure(
         f"folds-{key}",
-        f"{title[0].upper()}{title[1:]} of each fold",
-        f"{title[0].upper()}{title[1:]} by class: a point per fold, and of all strips with the {PERCENT}: {told}.",
-        alt.layer(bar, tick, dots).properties(width="container", height=260),
+        f"{upper} of each fold (numbered), and of all strips with the {PERCENT}",
+        f"{upper} by class: a point per fold, and of all strips with the {PERCENT}: {told}.",
+        alt.layer(*layers).properties(width="container", height=260),
     )
+
+
+def _of_all(whole: list[dict[str, Any]], title: str) -> list[alt.Chart]:
+    """A bar at the score of all strips, and a line as far as its interval."""
+    tooltip = [alt.Tooltip("class:N"), alt.Tooltip("dice:Q", title=f"{title} of all strips", format=".4f")]
+    tooltip += [alt.Tooltip(f"{end}:Q", title=f"{PERCENT}, {end}", format=".4f") for end in ("low", "high")]
+    x, y = _axes(title)
+    base = alt.Chart({"values": whole}).encode(x=x, tooltip=tooltip)
+    bounded = base.transform_filter("datum.low != null && datum.high != null")
+    line = bounded.mark_rule(color=GREY, strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    return [line, base.mark_tick(color=GREY, thickness=3, width=26).encode(y=y)]
+
+
+def _of_folds(points: list[dict[str, Any]], title: str, folds: list[str]) -> list[alt.Chart]:
+    """A point for each fold, in its order, with its number."""
+    tooltip = [alt.Tooltip("fold:N"), alt.Tooltip("class:N"), alt.Tooltip("dice:Q", title=title, format=".4f")]
+    tooltip += [alt.Tooltip("strips:Q"), alt.Tooltip("masks:Q")]
+    x, y = _axes(title)
+    base = alt.Chart({"values": points}).encode(x=x, y=y, xOffset=alt.XOffset("fold:N", sort=folds), tooltip=tooltip)
+    colour = alt.condition(f"datum.class == '{ALL}'", alt.value(GREY), by_class().legend(None))
+    numbers = base.mark_text(fontSize=10, fontWeight="bold", color=DARK).encode(text="fold:N")
+    return [base.mark_circle(size=190, opacity=1).encode(color=colour), numbers]
+
+
+def _axes(title: str) -> tuple[alt.X, alt.Y]:
+    """Classes, all together first; a score as far as it goes."""
+    x = alt.X("class:N", title="class", sort=[ALL, *map(str, CLASSES)], axis=alt.Axis(labelAngle=0))
+    return x, alt.Y("dice:Q", title=title, scale=alt.Scale(zero=False, padding=12))
 
 
 def _points(fold: str, score: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
@@ -172,16 +180,13 @@ def _balance(name: str, what: str, totals: pd.DataFrame) -> Figure:
         alt.Tooltip("n:Q", title=what, format=","),
         alt.Tooltip("share:Q", title="share of the class, %", format=".1f"),
     ]
-    bars = (
-        alt.Chart({"values": rows})
-        .mark_bar()
-        .encode(
-            x=alt.X("fold:N", title="fold", axis=alt.Axis(labelAngle=0)),
-            xOffset=alt.XOffset("class:N"),
-            y=alt.Y("share:Q", title=f"share of the class's {name}, %"),
-            color=by_class().legend(orient="bottom"),
-            tooltip=tooltip,
-        )
+    bars = alt.Chart({"values": rows}).mark_bar()
+    bars = bars.encode(
+        x=alt.X("fold:N", title="fold", axis=alt.Axis(labelAngle=0)),
+        xOffset=alt.XOffset("class:N"),
+        y=alt.Y("share:Q", title=f"share of the class's {name}, %"),
+        color=by_class().legend(orient="bottom"),
+        tooltip=tooltip,
     )
     even = alt.Chart({"values": [{"share": 100 / len(totals)}]}).mark_rule(color=GREY, strokeDash=[4, 4], strokeWidth=2)
     line = even.encode(y="share:Q", tooltip=[alt.Tooltip("share:Q", title="an equal share, %", format=".1f")])
