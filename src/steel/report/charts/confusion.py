@@ -1,6 +1,7 @@
 """The report's section on confusion: which classes are shown where others are, missed, or seen on clean strips."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -8,12 +9,13 @@ from numpy.typing import NDArray
 
 from steel.competition import CLASSES, N_CLASSES
 from steel.decide.table import Table
-from steel.report.charts.draw import figure
+from steel.report.charts.draw import DARK, LIGHT, figure
 from steel.report.outcomes import Outcome
 from steel.report.section import Figure, Numbers, Section
 
 ROWS = (*(f"class {c}" for c in CLASSES), "clean")
 COLUMNS = (*(f"class {c}" for c in CLASSES), "nothing")
+DARK_SHARE = 0.72  # above it a cell is darker than its text would be
 
 
 @dataclass(frozen=True)
@@ -85,18 +87,29 @@ def _largest(found: Confusion) -> list[str]:
 
 
 def _chart(found: Confusion) -> Figure:
+    rows = _named_rows(found)
     cells = [
         {
-            "true": f"{row} ({found.n_strips[i]})",
+            "true": row,
             "shown": column,
             "share": round(float(found.share[i, j]), 4),
             "strips": int(found.n[i, j]),
             "label": f"{found.share[i, j]:.0%}\n{found.n[i, j]}" if found.n[i, j] else "0",
         }
-        for i, row in enumerate(ROWS)
+        for i, row in enumerate(rows)
         for j, column in enumerate(COLUMNS)
     ]
-    rows = [f"{row} ({n})" for row, n in zip(ROWS, found.n_strips, strict=True)]
+    diagonal = ", ".join(f"{row} {found.share[i, i]:.0%}" for i, row in enumerate(ROWS))
+    return figure(
+        "confusion",
+        "What is shown on the strips of each class: their share, and how many",
+        f"Share of the strips with a class on which a class is shown. Rightly: {diagonal}. {' '.join(_largest(found))}",
+        _matrix(cells, rows).properties(width="container", height=42 * (N_CLASSES + 1)),
+    )
+
+
+def _matrix(cells: list[dict[str, Any]], rows: list[str]) -> Any:
+    """Cells, darker the larger their share, and what stands in them."""
     base = alt.Chart(alt.InlineData(values=cells)).encode(
         x=alt.X("shown:N", sort=list(COLUMNS), title="shown", axis=alt.Axis(orient="top", labelAngle=0)),
         y=alt.Y("true:N", sort=rows, title="on the strip (strips)"),
@@ -109,17 +122,14 @@ def _chart(found: Confusion) -> Figure:
     )
     colour = alt.Color("share:Q", title="share", scale=alt.Scale(domain=[0, 1], scheme="blues"), legend=None)
     # The cells bring their own ground, light or dark as the share is, in both looks of the page.
-    ink = alt.when("datum.share > 0.72").then(alt.value("#eee")).otherwise(alt.value("#222"))
+    ink = alt.when(f"datum.share > {DARK_SHARE}").then(alt.value(LIGHT)).otherwise(alt.value(DARK))
     middle = alt.expr("datum.strips ? -7 : 0")  # of two lines
     text = base.mark_text(fontSize=12, lineBreak="\n", dy=middle).encode(text="label:N", color=ink)
-    chart = base.mark_rect().encode(color=colour) + text
-    diagonal = ", ".join(f"{row} {found.share[i, i]:.0%}" for i, row in enumerate(ROWS))
-    return figure(
-        "confusion",
-        "What is shown of each class",
-        f"Share of the strips with a class on which a class is shown. Rightly: {diagonal}. {' '.join(_largest(found))}",
-        chart.properties(width="container", height=42 * (N_CLASSES + 1)),
-    )
+    return alt.layer(base.mark_rect().encode(color=colour), text)
+
+
+def _named_rows(found: Confusion) -> list[str]:
+    return [f"{row} ({n})" for row, n in zip(ROWS, found.n_strips, strict=True)]
 
 
 def _numbers(found: Confusion) -> Numbers:

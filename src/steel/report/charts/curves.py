@@ -42,7 +42,7 @@ def section(logs: Mapping[tuple[str, int], Log]) -> Section:
 
 def _curve(name: str, model: str, logs: Mapping[int, Log], what: str) -> Figure:
     """One quantity over the epochs, where it was taken."""
-    title, axis, form = CURVES[what]
+    title, _, form = CURVES[what]
     rows = [
         {"fold": str(fold), "epoch": row["epoch"], "value": value, **_details(row, what)}
         for fold, log in sorted(logs.items())
@@ -53,30 +53,38 @@ def _curve(name: str, model: str, logs: Mapping[int, Log], what: str) -> Figure:
         {"fold": str(fold), "epoch": row["epoch"]} for fold, log in logs.items() for row in log if row.get("resumed")
     ]
     n_epochs = max((row["epoch"] for log in logs.values() for row in log), default=1)
-    whole = alt.Scale(domain=[1, max(n_epochs, 2)], nice=False)
-    x = alt.X("epoch:Q", title="epoch", scale=whole, axis=alt.Axis(format="d", tickMinStep=1))
     folds = [str(fold) for fold in sorted(logs)]
-    colour = alt.Color(
-        "fold:N", scale=alt.Scale(domain=folds, scheme="tableau10"), legend=alt.Legend(orient="bottom", columns=6)
-    )
-    tooltip = [alt.Tooltip("fold:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", title=axis, format=form)]
-    if what == "score":
-        tooltip.append(alt.Tooltip("mean:Q", title="mean Dice or accuracy", format=".4f"))
-    y = alt.Y(
-        "value:Q", title=axis, scale=alt.Scale(zero=what == "lr"), axis=alt.Axis(format=".1e" if what == "lr" else "~g")
-    )
-    lines = alt.Chart({"values": rows}).mark_line(point={"size": 26}, strokeWidth=1.5)
-    marks = alt.Chart({"values": resumed}).mark_rule(strokeDash=[5, 4], strokeWidth=1.5, opacity=0.7)
-    why = [alt.Tooltip("fold:N"), alt.Tooltip("epoch:Q", title="resumed before epoch")]
     return figure(
         name,
         f"{model}: {title}",
         f"{model}, {title} over the epochs of fold {', '.join(folds)}: {_last(rows, form)}"
         + "".join(f"; fold {row['fold']} was resumed before epoch {row['epoch']}" for row in resumed)
         + ".",
-        alt.layer(
-            marks.encode(x=x, color=colour, tooltip=why), lines.encode(x=x, y=y, color=colour, tooltip=tooltip)
-        ).properties(width="container", height=200),
+        _lines(rows, resumed, folds, n_epochs, what).properties(width="container", height=200),
+    )
+
+
+def _lines(
+    rows: list[dict[str, Any]], resumed: list[dict[str, Any]], folds: list[str], n_epochs: int, what: str
+) -> Any:
+    """A line per fold, and a dashed rule where it was resumed."""
+    _, axis, form = CURVES[what]
+    whole = alt.Scale(domain=[1, max(n_epochs, 2)], nice=False)
+    x = alt.X("epoch:Q", title="epoch", scale=whole, axis=alt.Axis(format="d", tickMinStep=1))
+    y = alt.Y(
+        "value:Q", title=axis, scale=alt.Scale(zero=what == "lr"), axis=alt.Axis(format=".1e" if what == "lr" else "~g")
+    )
+    colour = alt.Color(
+        "fold:N", scale=alt.Scale(domain=folds, scheme="tableau10"), legend=alt.Legend(orient="bottom", columns=6)
+    )
+    tooltip = [alt.Tooltip("fold:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", title=axis, format=form)]
+    if what == "score":
+        tooltip.append(alt.Tooltip("mean:Q", title="mean Dice or accuracy", format=".4f"))
+    lines = alt.Chart({"values": rows}).mark_line(point={"size": 26}, strokeWidth=1.5)
+    marks = alt.Chart({"values": resumed}).mark_rule(strokeDash=[5, 4], strokeWidth=1.5, opacity=0.7)
+    why = [alt.Tooltip("fold:N"), alt.Tooltip("epoch:Q", title="resumed before epoch")]
+    return alt.layer(
+        marks.encode(x=x, color=colour, tooltip=why), lines.encode(x=x, y=y, color=colour, tooltip=tooltip)
     )
 
 

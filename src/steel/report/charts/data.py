@@ -6,15 +6,14 @@ from typing import Any
 import altair as alt
 
 from steel.competition import CLASSES, WIDTH
-from steel.report.charts.draw import by_class, figure
+from steel.report.charts.draw import BLUE, GREY, RED, by_class, figure, seamless
 from steel.report.eda.look import CELL_PX, QUANTILES
 from steel.report.eda.words import leads, percent, ratio
 from steel.report.section import Figure, Numbers, Section
 from steel.report.text import number
 
-GREY = "#888"
 TICKS_PX = [n * 10**k for k in range(6) for n in (1, 3)]  # of a logarithmic axis
-KIND_COLOURS = ("#d55e00", "#888888", "#0072b2")  # of the set of `overlay.COLOURS`, and grey
+KINDS = {"train, defect": RED, "train, clean": GREY, "test": BLUE}
 
 
 def section(numbers: dict[str, Any]) -> Section:
@@ -162,12 +161,22 @@ def _position(class_id: int, n_masks: int, cells: Sequence[Sequence[float]]) -> 
         for i, row in enumerate(cells)
         for j, share in enumerate(row)
     ]
-    height_px = len(cells) * CELL_PX
+    ends = [sum(row[j] for row in cells) / len(cells) for j in (0, len(cells[0]) // 2, -1)]
+    description = (
+        f"Heat map of {n_masks} masks. A cell is covered by {percent(ends[0])} of them at the left end, by "
+        f"{percent(ends[1])} in the middle, by {percent(ends[2])} at the right end."
+    )
+    title = f"Class {class_id}: share of its {n_masks} masks that cover each {CELL_PX}x{CELL_PX} px"
+    return figure(f"positions-{class_id}", title, description, _heat(rows, len(cells) * CELL_PX))
+
+
+def _heat(rows: list[dict[str, Any]], height_px: int) -> alt.Chart:
+    """The strip as a map of cells."""
     scale, legend = alt.Scale(scheme="viridis", domainMin=0), alt.Legend(format=".0%", tickCount=3, orient="top")
-    chart = (
+    return (
         alt.Chart(alt.Data(values=rows))
         .transform_calculate(x2=f"datum.x + {CELL_PX}", y2=f"datum.y + {CELL_PX}")
-        .mark_rect(strokeWidth=1)  # else seams show between the cells
+        .mark_rect(**seamless("share"))
         .encode(
             x=alt.X("x:Q", title="column, px", scale=alt.Scale(domain=[0, WIDTH], nice=False)),
             x2="x2:Q",
@@ -179,7 +188,6 @@ def _position(class_id: int, n_masks: int, cells: Sequence[Sequence[float]]) -> 
             ),
             y2="y2:Q",
             color=alt.Color("share:Q", title="share of masks", scale=scale, legend=legend),
-            stroke=alt.Stroke("share:Q", title="share of masks", scale=scale, legend=legend),
             tooltip=[
                 alt.Tooltip("x:Q", title="column from, px"),
                 alt.Tooltip("y:Q", title="row from, px"),
@@ -188,13 +196,6 @@ def _position(class_id: int, n_masks: int, cells: Sequence[Sequence[float]]) -> 
         )
         .properties(width="container", height=120)
     )
-    ends = [sum(row[j] for row in cells) / len(cells) for j in (0, len(cells[0]) // 2, -1)]
-    description = (
-        f"Heat map of {n_masks} masks. A cell is covered by {percent(ends[0])} of them at the left end, by "
-        f"{percent(ends[1])} in the middle, by {percent(ends[2])} at the right end."
-    )
-    title = f"Class {class_id}: share of its {n_masks} masks that cover each {CELL_PX}x{CELL_PX} px"
-    return figure(f"positions-{class_id}", title, description, chart)
 
 
 def _levels(numbers: dict[str, Any], key: str, title: str, axis: str) -> Figure:
@@ -214,7 +215,7 @@ def _levels(numbers: dict[str, Any], key: str, title: str, axis: str) -> Figure:
         for low, high, n in list(zip(edges, edges[1:], one[key], strict=False))[shown]
     ]
     kinds = list(levels["kinds"])
-    scale = alt.Scale(domain=["train, defect", "train, clean", "test"], range=list(KIND_COLOURS))
+    scale = alt.Scale(domain=list(KINDS), range=list(KINDS.values()))
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("level:Q", title=axis, scale=alt.Scale(zero=False)),
         y=alt.Y("share:Q", title="share of the strips", axis=alt.Axis(format="%")),
