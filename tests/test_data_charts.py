@@ -82,7 +82,9 @@ def test_classes_together(shown: dict[str, Figure], tabled: dict[str, Numbers]) 
     pairs = {(row["class"], row["also"]): (row["n"], row["share"]) for row in values(figure)}
     assert len(pairs) == 16
     assert (pairs["1", "3"], pairs["3", "1"], pairs["3", "3"]) == ((1, 0.5), (1, 0.25), (4, 1.0))
-    assert "1 and 3: 1" in figure.description and "1 and 2: 0" in figure.description
+    assert figure.description.startswith(
+        "Strips that show two classes: 1 and 2: 0; 1 and 3: 1; 1 and 4: 0; 2 and 3: 0;"
+    )
     rows = tabled["Strips"].rows
     assert list(rows[:2]) == [["none", "5", "41.7 %"], ["3", "3", "25.0 %"]]
     assert ["1 and 3", "1", "8.3 %"] in list(rows)
@@ -93,7 +95,7 @@ def test_areas(shown: dict[str, Figure], tabled: dict[str, Numbers]) -> None:
     assert [(row["class"], row["n"], row["share"]) for row in values(figure) if row["n"]] == [
         *(("1", 2, 1.0), ("2", 1, 1.0), ("3", 4, 1.0), ("4", 1, 1.0))
     ]
-    assert all(row["bin"] == "6,310 to 10,000 px" for row in values(figure))
+    assert {(row["bin"], row["px"]) for row in values(figure)} == {("6,310 to 10,000 px", 7943.3)}  # in the middle
     assert "class 3: median 8,000 px" in figure.description
     assert list(tabled["Areas"].rows[2]) == ["class 3", "4", *["8000"] * 7]
     assert list(tabled["Components"].rows[2]) == ["class 3", "1.00", "1", "100.0 %", "0.0 %", "0.0 %"]
@@ -106,6 +108,18 @@ def test_positions(shown: dict[str, Figure]) -> None:
     assert {x for x, _ in covered} == {992, 1024, 1056}
     assert {y for _, y in covered} == {32, 64, 96, 128}
     assert figure.title == "Class 2: share of its 1 masks that cover each 32x32 px"
+    assert [one["calculate"] for one in figure.spec["transform"]] == ["datum.x + 32", "datum.y + 32"]
+
+
+def test_positions_and_areas_in_words(numbers: dict[str, Any]) -> None:
+    """Of class 1, a tenth of the masks at the left end, all others further right; five quantiles of the areas."""
+    cells = np.linspace(0.1, 0.59, 50).round(4)
+    positions = [np.tile(cells, (8, 1)).tolist(), *numbers["positions"][1:]]
+    classes = [numbers["areas"]["classes"][0] | {"quantiles_px": [1, 2, 3, 4, 5]}, *numbers["areas"]["classes"][1:]]
+    shown = figures(numbers | {"positions": positions, "areas": numbers["areas"] | {"classes": classes}})
+    told = "covered by 10.0 % of them at the left end, by 35.0 % in the middle, by 59.0 % at the right end."
+    assert shown["positions-1"].description.endswith(told)
+    assert "class 1: median 3 px;" in shown["areas"].description
 
 
 def test_levels(shown: dict[str, Figure], tabled: dict[str, Numbers]) -> None:
@@ -116,6 +130,11 @@ def test_levels(shown: dict[str, Figure], tabled: dict[str, Numbers]) -> None:
     assert n == {"train, defect": 7, "train, clean": 5, "test": 3}
     clean = [(row["bin"], row["share"]) for row in values(figure) if row["kind"] == "train, clean" and row["n"]]
     assert clean == [("70 to 80", 1.0)]
+    n_at: dict[float, int] = {}
+    for row in values(figure):
+        n_at[row["level"]] = n_at.get(row["level"], 0) + row["n"]
+    assert [level for level, n in n_at.items() if n] == [75, 85]
+    assert list(n_at) == [65, 75, 85, 95]  # an empty bin at either end
     assert "train, clean: median 79.5; test: median 79.5" in figure.description
     assert list(tabled["Grey"].rows[1]) == ["train, clean", "5", "79.5", "11.5", "0.0 %", "0.0 %"]
 

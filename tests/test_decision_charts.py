@@ -116,6 +116,8 @@ def test_the_plateau_is_outlined(gated: Section) -> None:
         levels = [round(corner["t"] * 255) for corner in corners]
         areas = list(dict.fromkeys(corner["area"] for corner in corners))
         assert len(corners) == 5 and corners[0] | {"place": 4} == corners[4]
+        assert len({(level, corner["area"]) for level, corner in zip(levels, corners, strict=True)}) == 4
+        assert len(set(levels)) == len(areas) == 2
         boxes.append((min(levels), max(levels), *areas))
     assert boxes == [(95, 109, "59", "63"), (1, 8, "any", "34"), (248, 255, "92", "never")]
     (ring,) = drawn.rows(figures["surface-class1"], 2)
@@ -206,14 +208,22 @@ def test_the_gate_is_judged(gated: Section) -> None:
     assert "class 1: expected 37.5 %, found 25.0 %" in figures["calibration"].description
 
 
-def test_what_is_just_reached_passes(surfaces: Surfaces, table: Table) -> None:
-    """Of class 3: 19 of the 20 masks have a gate of .9, and all have 900 px."""
-    rules = Rules((NOTHING, NOTHING, Rule(64, 900, 0.9), NOTHING))
-    for gates, recall in ((["gate"], 0.95), ([], 1)):
-        made = replace(decision(gates), tuned=rules)
-        section = decision_charts.section(surfaces, table, made, Outcome(*apply_to_table(rules, table)), None)
-        (mark,) = drawn.rows(drawn.named(section)["precision-recall"], 1)
-        assert (mark["class"], mark["recall"]) == ("3", recall)
+@pytest.mark.parametrize(
+    ("gates", "rule", "precision", "recall"),
+    [
+        (["gate"], Rule(64, 0, 0.9), 0.95, 0.95),  # 19 of the 20 masks of class 3, and a clean strip
+        (["gate"], Rule(64, 0, 0.1), 0.5, 1),  # all strips
+        ([], Rule(64, 900, 0.0), 1, 1),  # all masks have 900 px
+        ([], ExpectedRule(CALIBRATION, 0, by_score=False, min_area_px=900), 1, 1),  # at a threshold of 128
+    ],
+)
+def test_what_is_just_reached_passes(
+    surfaces: Surfaces, table: Table, gates: list[str], rule: Rule | ExpectedRule, precision: float, recall: float
+) -> None:
+    made = replace(decision(gates), tuned=Rules((NOTHING, NOTHING, rule, NOTHING)))
+    section = decision_charts.section(surfaces, table, made, Outcome(table.true_px, table.true_px), None)
+    (mark,) = drawn.rows(drawn.named(section)["precision-recall"], 1)
+    assert (mark["class"], mark["precision"], mark["recall"]) == ("3", precision, recall)
 
 
 def test_without_a_gate_the_area_tells(ungated: Section) -> None:

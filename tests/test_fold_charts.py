@@ -68,12 +68,17 @@ def test_a_point_for_each_fold_and_class(split: pd.DataFrame) -> None:
     assert drawn.layers(figure)[3]["encoding"]["text"]["field"] == "fold"
     whole = drawn.rows(figure)
     assert whole == drawn.rows(figure, 1)
-    assert [(row["class"], row["dice"], row["low"]) for row in whole] == [
-        ("all", 0.6, 0.8),
-        ("1", 0.6, 0.8),
-        ("2", 0.25, 0.8),
+    assert [(row["class"], row["dice"], row["low"], row["high"]) for row in whole] == [
+        ("all", 0.6, 0.8, 0.95),
+        ("1", 0.6, 0.8, 0.95),
+        ("2", 0.25, 0.8, 0.95),
     ]
     assert "all 0.6000, class 1 0.6000, class 2 0.2500." in figure.description
+
+
+def test_of_a_single_fold_it_is_said_what_its_parts_are(split: pd.DataFrame) -> None:
+    one = numbers() | {"headline": {"kind": "lofo", "folds": [1]}}
+    assert [len(fold_charts.section(found, split).lead) for found in (numbers(), one)] == [1, 2]
 
 
 def test_the_spread_over_the_folds(split: pd.DataFrame) -> None:
@@ -96,6 +101,8 @@ def test_shares_of_the_split(split: pd.DataFrame) -> None:
     assert masks == {("0", "1"): (2, 66.67), ("1", "1"): (1, 33.33), ("0", "4"): (0, 0), ("1", "4"): (1, 100)}
     assert area == {("0", "1"): (60, 50), ("1", "1"): (60, 50), ("0", "4"): (0, 0), ("1", "4"): (5, 100)}
     assert drawn.rows(drawn.named(section)["folds-masks"], 1) == [{"share": 50}]
+    told = "class 1 33.3 to 66.7 %, class 4 0.0 to 100.0 %; an equal share is 50.0 %."
+    assert drawn.named(section)["folds-masks"].description.endswith(told)
     assert drawn.tables(section)[1].rows == [
         ["0", "2", "0", "2", "0", "0", "0", "60", "0", "0", "0"],
         ["1", "3", "1", "1", "0", "0", "1", "60", "0", "0", "5"],
@@ -107,6 +114,8 @@ def test_duplicates_and_torn_ones(split: pd.DataFrame) -> None:
     assert counts(fold_charts.duplicates(split)) == ["1", "2", "2", "0"]
     split["group"] = list("abccc")
     assert counts(fold_charts.duplicates(split)) == ["1", "3", "3", "0"]
+    split["group"] = list("aabbb")
+    assert counts(fold_charts.duplicates(split)) == ["2", "5", "3", "0"]
     split["group"] = list("aaaae")
     assert counts(fold_charts.duplicates(split)) == ["1", "4", "4", "1"]
     split["group"] = list("abcde")

@@ -122,6 +122,9 @@ def test_each_alone() -> None:
         ("joint, gate", "gate", 0.68),
     ]
     assert (rows[0]["low"], rows[0]["high"]) == (pytest.approx(0.64), pytest.approx(0.66))
+    lines = drawn.layers(drawn.named(section)["models-positive"])[0]
+    assert [lines["encoding"][end]["field"] for end in ("x", "x2")] == ["low", "high"]
+    assert lines["transform"] == [{"filter": "datum.low != null"}]  # null would be drawn as 0
     assert "fpn as segmenter 0.9300, joint as segmenter 0.9200" in drawn.named(section)["models-mean"].description
     (table,) = drawn.tables(section)
     scores = ["0.95000", "0.9400 to 0.9600", "–", "0.5000", "–", "0.6000", "0.7000"]
@@ -153,6 +156,13 @@ def test_correlations_of_all_classes_and_of_each() -> None:
         {"a": "joint", "b": "fpn", "all": 0.6123, "1": -0.5},
         {"a": "joint", "b": "joint", "all": 1, "1": 1},
     ]
+    rects, text = drawn.layers(both)
+    assert rects["encoding"]["color"]["scale"]["domain"] == [0.6123, 1]
+    middle = float(text["encoding"]["color"]["condition"]["test"].removeprefix("datum.all > "))
+    assert middle == pytest.approx(0.80615)  # of the colours
+    same = {"correlations": {"segmenters": {"all": [[1.0, 1.0], [1.0, 1.0]]}}}
+    alike = drawn.named(model_charts.section(ROWS, None, same))["models-correlation-segmenters"]
+    assert drawn.layers(alike)[0]["encoding"]["color"]["scale"]["domain"] == [0.999, 1]
     old = drawn.named(model_charts.section(ROWS, VOTES, None))
     assert [r["all"] for r in drawn.rows(old["models-correlation-segmenters"])] == [1, 0.3, 0.3, 1]
     assert old["models-correlation-gates"].description.endswith("not defined.")

@@ -105,7 +105,7 @@ def sections(
         folds.section(numbers, folds.read_split(paths)),
         decisions.section(Surfaces.load(paths.decide / run.SURFACES), table, decision, outcome, numbers["families"]),
         models.section(numbers["models"], numbers["votes"], numbers),
-        curves.section(logs),
+        curves.section(logs, decision.segmenters),
         confusion.section(table, outcome),
         eda.section(paths, short=True),
     ]

@@ -17,7 +17,7 @@ from steel.report.uncertainty import PERCENT
 SCORES = {"mean": "mean Dice", "positive": "positive-only Dice"}
 ROLES = {"segmenter": "segmenters", "gate": "gates"}  # of a model in cv.json, and of all of them
 LOOKS = {"segmenter": (BLUE, "circle"), "gate": (RED, "diamond")}  # of their dots
-WITHOUT = "all less without it"
+WITHOUT = "lost without it"
 
 
 def alone(rows: Sequence[Mapping[str, Any]], key: str) -> Figure:
@@ -64,8 +64,8 @@ def left_out(rows: Sequence[Mapping[str, Any]], how: str) -> Figure:
     return figure(
         "models-left-out",
         f"Each model left out: what it adds to the others, with the {PERCENT}",
-        f"Mean Dice of all models less that without each, {how}: {told}.",
-        _of_models(rows, f"mean Dice: {WITHOUT}", [mean], GAIN),
+        f"Mean Dice that all models lose without each, {how}: {told}.",
+        _of_models(rows, f"mean Dice {WITHOUT}", [mean], GAIN),
     )
 
 
@@ -112,7 +112,8 @@ def _of_models(rows: Sequence[Mapping[str, Any]], title: str, more: Sequence[alt
         {**row, "name": row["model"] if names.count(row["model"]) == 1 else f"{row['model']}, {row['role']}"}
         for row in rows
     ]
-    colours, shapes = zip(*LOOKS.values(), strict=True)
+    roles = [role for role in ROLES if any(row["role"] == role for row in rows)]
+    colours, shapes = zip(*(LOOKS[role] for role in roles), strict=True)
     legend = alt.Legend(orient="bottom", title=None)
     layers = dots(
         named,
@@ -120,7 +121,7 @@ def _of_models(rows: Sequence[Mapping[str, Any]], title: str, more: Sequence[alt
         title,
         [alt.Tooltip("model:N"), alt.Tooltip("role:N", title="as"), *more],
         form,
-        shape=alt.Shape("role:N", scale=alt.Scale(domain=list(ROLES), range=list(shapes)), legend=legend),
-        color=alt.Color("role:N", scale=alt.Scale(domain=list(ROLES), range=list(colours)), legend=legend),
+        shape=alt.Shape("role:N", scale=alt.Scale(domain=roles, range=list(shapes)), legend=legend),
+        color=alt.Color("role:N", scale=alt.Scale(domain=roles, range=list(colours)), legend=legend),
     )
     return alt.layer(*layers).properties(width="container", height=ROW_PX * len(rows))

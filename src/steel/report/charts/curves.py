@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 
@@ -13,24 +13,38 @@ from steel.report.charts.draw import figure
 from steel.report.section import Figure, Numbers, Section
 
 Log = Sequence[Mapping[str, Any]]  # rows of log.jsonl, one per epoch
-# What is drawn: its title, the name of its axis, and the format of its values.
-CURVES = {
-    "loss": ("training loss", "loss", ".4f"),
-    "score": ("held out, at threshold 0.5", "positive-only Dice or recall", ".4f"),
-    "lr": ("learning rate", "learning rate", ".2e"),
-}
+N_TICKS = 10  # on the axis of the epochs, about
 
 
-def section(logs: Mapping[tuple[str, int], Log]) -> Section:
-    """Curves of each model, a line per fold, and what an epoch costs; `logs`: rows by model and fold.
+class Curve(NamedTuple):
+    """A quantity of a training: title, name of its axis, format of its values, name of the mean beside it."""
 
-    Logs of earlier versions lack "peak_mb" and "resumed": they are drawn without.
+    title: str
+    axis: str
+    form: str = ".4f"
+    mean: str = ""
+
+
+LOSS, RATE = Curve("training loss", "loss"), Curve("learning rate", "learning rate", ".2e")
+DICE = Curve("positive-only Dice, held out, at threshold 0.5", "positive-only Dice", mean="mean Dice")
+RECALL = Curve("recall, held out, at threshold 0.5", "recall", mean="accuracy")
+
+
+def section(logs: Mapping[tuple[str, int], Log], segmenters: Collection[str]) -> Section:
+    """Curves of each model, a line per fold, and what an epoch costs.
+
+    Args:
+        logs: rows by model and fold. Those of earlier versions lack "peak_mb" and "resumed": they are drawn without.
+        segmenters: the names of those models that are judged by Dice.
     """
     models = list(dict.fromkeys(name for name, _ in logs))
     blocks: list[Figure | Numbers] = []
     for number, name in enumerate(models, 1):
         own = {fold: rows for (model, fold), rows in logs.items() if model == name}
-        blocks += [_curve(f"training-{number}-{_slug(name)}-{what}", name, own, what) for what in CURVES]
+        curves = {"loss": LOSS, "score": DICE if name in segmenters else RECALL, "lr": RATE}
+        prefix = f"training-{number}-{_slug(name)}"
+        found = [_curve(f"{prefix}-{what}", name, own, what, curve) for what, curve in curves.items()]
+        blocks += filter(None, found)
     if models:
         blocks.append(_cost_table(logs))
     lead = [
@@ -40,52 +54,54 @@ def section(logs: Mapping[tuple[str, int], Log]) -> Section:
     return Section("training", "Training", lead if models else ["No training has left a log."], blocks, folded=True)
 
 
-def _curve(name: str, model: str, logs: Mapping[int, Log], what: str) -> Figure:
-    """One quantity over the epochs, where it was taken."""
-    title, _, form = CURVES[what]
+def _curve(name: str, model: str, logs: Mapping[int, Log], what: str, curve: Curve) -> Figure | None:
+    """One quantity over the epochs, where it was taken; None if it never was."""
     rows = [
         {"fold": str(fold), "epoch": row["epoch"], "value": value, **_details(row, what)}
         for fold, log in sorted(logs.items())
         for row in log
         if (value := _value(row, what)) is not None
     ]
+    if not rows:
+        return None
     resumed = [
         {"fold": str(fold), "epoch": row["epoch"]} for fold, log in logs.items() for row in log if row.get("resumed")
     ]
-    n_epochs = max((row["epoch"] for log in logs.values() for row in log), default=1)
     folds = [str(fold) for fold in sorted(logs)]
+    ends = {row["fold"]: row["value"] for row in rows}
+    n_epochs = max(row["epoch"] for log in logs.values() for row in log)
     return figure(
         name,
-        f"{model}: {title}",
-        f"{model}, {title} over the epochs of fold {', '.join(folds)}: {_last(rows, form)}"
+        f"{model}: {curve.title}",
+        f"{model}, {curve.title} over the epochs of fold {', '.join(folds)}: in the end "
+        + ", ".join(f"{value:{curve.form}}" for value in ends.values())
         + "".join(f"; fold {row['fold']} was resumed before epoch {row['epoch']}" for row in resumed)
         + ".",
-        _lines(rows, resumed, folds, n_epochs, what).properties(width="container", height=200),
+        _lines(rows, resumed, folds, n_epochs, curve),
     )
 
 
 def _lines(
-    rows: list[dict[str, Any]], resumed: list[dict[str, Any]], folds: list[str], n_epochs: int, what: str
+    rows: list[dict[str, Any]], resumed: list[dict[str, Any]], folds: list[str], n_epochs: int, curve: Curve
 ) -> Any:
     """A line per fold, and a dashed rule where it was resumed."""
-    _, axis, form = CURVES[what]
-    whole = alt.Scale(domain=[1, max(n_epochs, 2)], nice=False)
-    x = alt.X("epoch:Q", title="epoch", scale=whole, axis=alt.Axis(format="d", tickMinStep=1))
-    y = alt.Y(
-        "value:Q", title=axis, scale=alt.Scale(zero=what == "lr"), axis=alt.Axis(format=".1e" if what == "lr" else "~g")
-    )
-    colour = alt.Color(
-        "fold:N", scale=alt.Scale(domain=folds, scheme="tableau10"), legend=alt.Legend(orient="bottom", columns=6)
-    )
-    tooltip = [alt.Tooltip("fold:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", title=axis, format=form)]
-    if what == "score":
-        tooltip.append(alt.Tooltip("mean:Q", title="mean Dice or accuracy", format=".4f"))
-    lines = alt.Chart({"values": rows}).mark_line(point={"size": 26}, strokeWidth=1.5)
-    marks = alt.Chart({"values": resumed}).mark_rule(strokeDash=[5, 4], strokeWidth=1.5, opacity=0.7)
+    step = -(-n_epochs // N_TICKS)  # rounded up
+    ticks = alt.Axis(format="d", values=sorted({1, *range(step, n_epochs + 1, step)}), labelSeparation=4)
+    x = alt.X("epoch:Q", title="epoch", scale=alt.Scale(domain=[1, max(n_epochs, 2)], nice=False), axis=ticks)
+    is_rate = curve is RATE
+    y_axis = alt.Axis(format=".1e" if is_rate else "~g")
+    y = alt.Y("value:Q", title=curve.axis, scale=alt.Scale(zero=is_rate), axis=y_axis)
+    legend = alt.Legend(orient="bottom", columns=6)
+    colour = alt.Color("fold:N", scale=alt.Scale(domain=folds, scheme="tableau10"), legend=legend)
+    tooltip = [alt.Tooltip("fold:N"), alt.Tooltip("epoch:Q")]
+    tooltip.append(alt.Tooltip("value:Q", title=curve.axis, format=curve.form))
+    if curve.mean:
+        tooltip.append(alt.Tooltip("mean:Q", title=curve.mean, format=".4f"))
+    lines = alt.Chart({"values": rows}).mark_line(point={"size": 30}, strokeWidth=1.5)
+    marks = alt.Chart({"values": resumed}).mark_rule(strokeDash=[5, 4], strokeWidth=1.5, opacity=1)
     why = [alt.Tooltip("fold:N"), alt.Tooltip("epoch:Q", title="resumed before epoch")]
-    return alt.layer(
-        marks.encode(x=x, color=colour, tooltip=why), lines.encode(x=x, y=y, color=colour, tooltip=tooltip)
-    )
+    layers = [marks.encode(x=x, color=colour, tooltip=why), lines.encode(x=x, y=y, color=colour, tooltip=tooltip)]
+    return alt.layer(*layers).properties(width="container", height=200)
 
 
 def _value(row: Mapping[str, Any], what: str) -> float | None:
@@ -96,12 +112,6 @@ def _value(row: Mapping[str, Any], what: str) -> float | None:
 
 def _details(row: Mapping[str, Any], what: str) -> dict[str, float]:
     return {"mean": round(row["score"]["mean"], 5)} if what == "score" else {}
-
-
-def _last(rows: Sequence[Mapping[str, Any]], form: str) -> str:
-    """The values after the last epochs, in words."""
-    ends = {row["fold"]: row["value"] for row in rows}
-    return f"in the end {', '.join(f'{value:{form}}' for value in ends.values())}" if ends else "none was taken"
 
 
 def _cost_table(logs: Mapping[tuple[str, int], Log]) -> Numbers:

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 
 from steel.competition import CLASSES, WIDTH
-from steel.report.charts.draw import BLUE, GREY, RED, by_class, figure, seamless
+from steel.report.charts.draw import BLUE, DARK, GREY, LIGHT, RED, by_class, figure, seamless
 from steel.report.eda.look import CELL_PX, QUANTILES
 from steel.report.eda.words import leads, percent, ratio
 from steel.report.section import Figure, Numbers, Section
@@ -72,15 +72,14 @@ def _together(numbers: dict[str, Any]) -> Figure:
         ],
     )
     # Few strips show two classes: on a plain scale all but the diagonal would look alike.
-    scale = alt.Scale(type="sqrt", domain=[0, 1], scheme="blues")
-    cells = base.mark_rect().encode(
-        color=alt.Color("share:Q", title="of the class", scale=scale, legend=alt.Legend(format="%", orient="top"))
-    )
-    ink = alt.when(alt.datum.share > 0.52).then(alt.value("white")).otherwise(alt.value("black"))  # on the cells
+    scale, legend = alt.Scale(type="sqrt", domain=[0, 1], scheme="blues"), alt.Legend(format="%", orient="top")
+    colour = alt.Color("share:Q", title="share of the class's strips", scale=scale, legend=legend)
+    ink = alt.when(alt.datum.share > 0.52).then(alt.value(LIGHT)).otherwise(alt.value(DARK))  # on the cells
     labels = base.mark_text(fontSize=13).encode(text=alt.Text("n:Q", format=","), color=ink)
+    chart = (base.mark_rect().encode(color=colour) + labels).properties(width="container", height=200)
     pairs = [f"{a} and {b}: {together[a - 1][b - 1]}" for a in CLASSES for b in CLASSES if a < b]
-    chart = (cells + labels).properties(width="container", height=200)
-    return figure("together", "Classes on one strip", f"Strips that show two classes: {'; '.join(pairs)}.", chart)
+    title = "Strips of each class (row) that show another one, too (column)"
+    return figure("together", title, f"Strips that show two classes: {'; '.join(pairs)}.", chart)
 
 
 def _sets(numbers: dict[str, Any]) -> Numbers:
@@ -217,7 +216,7 @@ def _levels(numbers: dict[str, Any], key: str, title: str, axis: str) -> Figure:
     kinds = list(levels["kinds"])
     scale = alt.Scale(domain=list(KINDS), range=list(KINDS.values()))
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("level:Q", title=axis, scale=alt.Scale(zero=False)),
+        x=alt.X("level:Q", title=axis, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=8, labelSeparation=8)),
         y=alt.Y("share:Q", title="share of the strips", axis=alt.Axis(format="%")),
         color=alt.Color("kind:N", title=None, scale=scale, legend=alt.Legend(orient="top", values=kinds)),
     )

@@ -111,7 +111,7 @@ def _of_folds(points: list[dict[str, Any]], title: str, folds: list[str]) -> lis
 def _axes(title: str) -> tuple[alt.X, alt.Y]:
     """Classes, all together first; a score as far as it goes."""
     x = alt.X("class:N", title="class", sort=[ALL, *map(str, CLASSES)], axis=alt.Axis(labelAngle=0))
-    return x, alt.Y("dice:Q", title=title, scale=alt.Scale(zero=False, padding=12))
+    return x, alt.Y("dice:Q", title=title, scale=alt.Scale(zero=False, nice=False, padding=12))
 
 
 def _points(fold: str, score: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
@@ -192,7 +192,7 @@ def _balance(name: str, what: str, totals: pd.DataFrame) -> Figure:
     line = even.encode(y="share:Q", tooltip=[alt.Tooltip("share:Q", title="an equal share, %", format=".1f")])
     return figure(
         f"folds-{name}",
-        f"Balance of the split: {name}",
+        f"Share of each class's {name} that lies in each fold; dashed: an equal share",
         f"Share of each class's {name} that lies in each fold: {_extremes(shares)}; an equal share is "
         f"{100 / len(totals):.1f} %.",
         alt.layer(bars, line).properties(width="container", height=220),

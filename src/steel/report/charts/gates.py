@@ -109,12 +109,15 @@ def _curves(table: Table, decision: Decision) -> tuple[list[dict[str, Any]], lis
 
 
 def _certainty(table: Table, k: int, rule: AnyRule, has_gate: bool) -> tuple[NDArray, float]:
-    """What tells strips with a class from others, (n,), and the least of it that a rule asks for; never shown: inf."""
+    """What tells strips with a class from others, (n,), and the least of it that a rule asks for.
+
+    Of a rule that shows nothing, it is more than any strip has.
+    """
     assert isinstance(rule, Rule | ExpectedRule)
+    if not has_gate:
+        return table.area_px[:, k, rule.threshold or USUAL_LEVEL], float(rule.min_area_px)
     never = np.inf if rule.min_area_px >= NEVER_PX else 0.0
-    if has_gate:
-        return table.gate[:, k], float(np.float32(rule.min_gate)) + never  # as the rule compares them
-    return table.area_px[:, k, rule.threshold or USUAL_LEVEL], float(rule.min_area_px) + never
+    return table.gate[:, k], float(np.float32(rule.min_gate)) + never  # as the rule compares them
 
 
 def _calibration(table: Table) -> Figure:
@@ -133,7 +136,8 @@ def _calibration(table: Table) -> Figure:
         color=by_class().legend(orient="bottom"),
         tooltip=tooltip,
     )
-    counts = alt.Legend(orient="bottom", symbolFillColor=GREY, symbolStrokeColor=GREY, tickCount=3, format=",d")
+    sizes = sorted({choice(row["n"] for row in rows) for choice in (min, max)} if rows else [])
+    counts = alt.Legend(orient="bottom", symbolFillColor=GREY, symbolStrokeColor=GREY, values=sizes, format=",d")
     size = alt.Size("n:Q", title="strips in the bin", scale=alt.Scale(domainMin=0, rangeMax=160), legend=counts)
     ends = {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]}
     perfect = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4])

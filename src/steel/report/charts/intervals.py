@@ -36,7 +36,7 @@ def dots(
     """
     numbers = {"value": title, "low": f"{PERCENT}, low", "high": f"{PERCENT}, high"}
     tooltip = [*named, *(alt.Tooltip(f"{key}:Q", title=name, format=form) for key, name in numbers.items())]
-    axis = alt.Axis(format="+.4~f" if form == GAIN else "~g", tickCount=5, labelSeparation=8)
+    axis = alt.Axis(format="+.4~f" if form == GAIN else "~g", tickCount=5, labelOverlap="greedy", labelSeparation=8)
     x = alt.X("value:Q", title=title, axis=axis, scale=alt.Scale(zero=False, padding=8))
     base = alt.Chart({"values": list(rows)}).encode(y=y, tooltip=tooltip, **encoding)
     lines = base.transform_filter("datum.low != null").mark_rule(strokeWidth=2)
