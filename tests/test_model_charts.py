@@ -86,11 +86,11 @@ def test_of_one_model_there_is_little_to_say(tmp_path: Path) -> None:
     assert not model_charts.section([], None, None).blocks
 
 
-ONLY = "fpn is not left out as segmenter: it is the only one, and nothing would be shown."
+ONLY = "Not left out: fpn as segmenter, the only one; nothing would be shown."
 OF_ONE_GATE = {"how": "exact", "segmenters": {}, "gates": {"gate": lost(0.93, 0.02, 0.01)}}
 COSTS = (
-    "joint as segmenter costs more than it gives: -0.00500 (95 % interval -0.00900 to -0.00100). joint as gate costs "
-    "more than it gives: -0.00100 (95 % interval -0.00300 to +0.00100; it may be luck). Too little to be told from "
+    "Costs more than it gives: joint as segmenter, -0.00500 (95 % interval -0.00900 to -0.00100). Costs more than it "
+    "gives: joint as gate, -0.00100 (95 % interval -0.00300 to +0.00100; it may be luck). Too little to be told from "
     "nothing: what gate as gate adds to the others."
 )
 

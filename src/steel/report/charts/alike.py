@@ -9,7 +9,7 @@ import altair as alt
 
 from steel.competition import CLASSES
 from steel.report.charts.alone import by_model
-from steel.report.charts.draw import DARK, LIGHT, figure
+from steel.report.charts.draw import DARK, LIGHT, figure, seamless
 from steel.report.charts.intervals import ROW_PX
 from steel.report.section import Figure, Numbers
 
@@ -34,7 +34,7 @@ def correlation(plural: str, names: Sequence[str], matrices: Mapping[str, Any]) 
         x=alt.X("b:N", title=None, sort=order, axis=slant), y=by_model(order, "a"), tooltip=tooltip
     )
     scale = alt.Scale(scheme="viridis", domain=[min(low, 0.999), 1], clamp=True)
-    rects = base.mark_rect().encode(
+    rects = base.mark_rect(**seamless("all")).encode(
         color=alt.Color("all:Q", title="correlation", scale=scale, legend=alt.Legend(orient="bottom"))
     )
     ink = alt.condition(f"datum.all > {(low + 1) / 2}", alt.value(DARK), alt.value(LIGHT))

@@ -79,14 +79,13 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> str:
     """Which models cost more than they give, and what is too little to be sure of: sentences."""
     told = []
     for row in rows:
-        name, gain = f"{row['model']} as {row['role']}", row["value"]
-        if gain < 0:
+        if row["value"] < 0:
             luck = "; it may be luck" if row["high"] >= 0 else ""
-            told.append(f"{name} costs more than it gives: {gain:+.5f} ({PERCENT} {_within(row)}{luck}).")
-    unsure = [f"{row['model']} as {row['role']}" for row in rows if row["value"] >= 0 >= row["low"]]
+            bounds = f"{PERCENT} {_within(row)}{luck}"
+            told.append(f"Costs more than it gives: {row['model']} as {row['role']}, {row['value']:+.5f} ({bounds}).")
     if not told:
         told = ["No model that was left out costs more than it gives."]
-    if unsure:
+    if unsure := [f"{row['model']} as {row['role']}" for row in rows if row["value"] >= 0 >= row["low"]]:
         told.append(f"Too little to be told from nothing: what {', '.join(unsure)} adds to the others.")
     return " ".join(told)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from steel.competition import CLASSES, N_CLASSES
 from steel.decide.table import Table
-from steel.report.charts.draw import DARK, LIGHT, figure
+from steel.report.charts.draw import DARK, LIGHT, figure, seamless
 from steel.report.outcomes import Outcome
 from steel.report.section import Figure, Numbers, Section
 
@@ -125,7 +125,7 @@ def _matrix(cells: list[dict[str, Any]], rows: list[str]) -> Any:
     ink = alt.when(f"datum.share > {DARK_SHARE}").then(alt.value(LIGHT)).otherwise(alt.value(DARK))
     middle = alt.expr("datum.strips ? -7 : 0")  # of two lines
     text = base.mark_text(fontSize=12, lineBreak="\n", dy=middle).encode(text="label:N", color=ink)
-    return alt.layer(base.mark_rect().encode(color=colour), text)
+    return alt.layer(base.mark_rect(**seamless("share")).encode(color=colour), text)
 
 
 def _named_rows(found: Confusion) -> list[str]:

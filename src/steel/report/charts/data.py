@@ -76,7 +76,9 @@ def _together(numbers: dict[str, Any]) -> Figure:
     colour = alt.Color("share:Q", title="share of the class's strips", scale=scale, legend=legend)
     ink = alt.when(alt.datum.share > 0.52).then(alt.value(LIGHT)).otherwise(alt.value(DARK))  # on the cells
     labels = base.mark_text(fontSize=13).encode(text=alt.Text("n:Q", format=","), color=ink)
-    chart = (base.mark_rect().encode(color=colour) + labels).properties(width="container", height=200)
+    chart = (base.mark_rect(**seamless("share")).encode(color=colour) + labels).properties(
+        width="container", height=200
+    )
     pairs = [f"{a} and {b}: {together[a - 1][b - 1]}" for a in CLASSES for b in CLASSES if a < b]
     title = "Strips of each class (row) that show another one, too (column)"
     return figure("together", title, f"Strips that show two classes: {'; '.join(pairs)}.", chart)

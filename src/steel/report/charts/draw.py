@@ -19,7 +19,7 @@ TITLE_LETTERS = 56  # of a line of a PNG's title: about the width of a chart
 FONT = "system-ui, sans-serif"
 GREY = "#888888"  # of what only explains: bounds, zero lines, dashes; seen on light and dark alike
 DARK, LIGHT = "#222222", "#eeeeee"  # text on marks, whose colours are the same in both themes
-BLUE, RED = "#0072b2", "#d55e00"  # beside the colours of the classes, of the same set
+BLUE, RED = "#2a84c8", "#d55e00"  # beside the colours of the classes; on light and dark their contrast is 3 or more
 # What the page's own style sets for light and dark alike; the PNG is light.
 CONFIG: dict[str, Any] = {
     "background": "transparent",
@@ -54,6 +54,7 @@ def figure(name: str, title: str, description: str, chart: Any) -> Figure:
     spec["config"]["legend"]["layout"] = STACKED
     if spec.get("width") == "container":  # in height a chart is as large as its rows
         spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+        spec["padding"] = {"left": 5, "top": 5, "right": 16, "bottom": 5}  # the last label may stand out
     return Figure(name, title, description, spec)
 
 

@@ -55,5 +55,5 @@ def _not_left_out(rows: Sequence[Mapping[str, Any]], segmenters: Sequence[str]) 
     if rows[0]["rules"] == "fixed":
         return ["No model is left out: that takes rules from other folds, and there is a single one."]
     if len(segmenters) == 1:
-        return [f"{segmenters[0]} is not left out as segmenter: it is the only one, and nothing would be shown."]
+        return [f"Not left out: {segmenters[0]} as segmenter, the only one; nothing would be shown."]
     return []
