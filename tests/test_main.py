@@ -175,6 +175,14 @@ def test_a_signal_ends_a_stage_at_work_promptly(number: int, code: int, config: 
     assert not Path("data/x/raw").exists()
 
 
+@pytest.mark.usefixtures("config")
+def test_who_is_told_twice_to_end_ends_once() -> None:
+    """As where the signal goes to a whole process group, and run_all.sh passes its own on, be it late."""
+    kill = "os.kill(os.getpid(), signal.SIGTERM)"
+    run = with_stage(f"import atexit, os, signal\natexit.register(lambda: {kill})\ntry: {kill}\nfinally: {kill}")
+    assert (run.returncode, run.stderr) == (143, "steel: interrupted; start it again and it continues\n")
+
+
 @pytest.mark.parametrize("args", ["--help", "train --help"])
 def test_nobody_reads_on(args: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`steel --help | head -1` is quiet, even if the reader is gone before the first line."""
