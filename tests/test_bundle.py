@@ -24,7 +24,7 @@ from steel.decide.expected import Calibration, ExpectedRule
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
 from steel.errors import UserError
-from steel.kaggle import bundle
+from steel.kaggle import bundle, parts
 from steel.kaggle.image import SHIPPED
 from steel.paths import Paths
 from steel.stage import recorded
@@ -240,11 +240,11 @@ def test_an_unfinished_solution_is_refused(capsys: pytest.CaptureFixture[str]) -
 def test_it_says_that_the_dry_run_is_wanted(own: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     make()
     assert "not to be pushed before `steel kernel test CONFIG` passes" in capsys.readouterr().out
-    files.write_json(own.kernel / bundle.DRY_RUN, {"bundle": recorded(own.kernel)})
+    files.write_json(own.kernel / parts.DRY_RUN, {"bundle": recorded(own.kernel)})
     make()
     assert "kernel: kernels/tiny; its dry run has passed\n" in capsys.readouterr().out
-    files.write_json(own.kernel / bundle.DRY_RUN, {"bundle": "of another bundle"})
-    assert not bundle.passed(own)
+    files.write_json(own.kernel / parts.DRY_RUN, {"bundle": "of another bundle"})
+    assert not parts.passed(own.kernel)
 
 
 def test_models_of_different_threads_are_refused(own: Paths) -> None:

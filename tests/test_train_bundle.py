@@ -15,7 +15,7 @@ from steel.__main__ import main
 from steel.errors import UserError
 from steel.kaggle import parts, train_bundle
 from steel.kaggle.image import TRAINING_IMAGE, TRAINING_SHIPPED, wheel
-from steel.kaggle.train_bundle import Training
+from steel.kaggle.training import Training
 
 FOLDER = Path("kernels/tiny-train-gate-f0-1")
 

@@ -11,7 +11,7 @@ import tiny
 from steel import files, specs, stage
 from steel.errors import UserError
 from steel.kaggle import train_kernel, train_result
-from steel.kaggle.train_bundle import Training
+from steel.kaggle.training import Training
 
 WORKING = Path("kaggle/working")
 GATE = "runs/tiny/gate"

@@ -167,9 +167,12 @@ def kernel(args: list[str]) -> None:
     solution, options = parse(f"kernel {found.what}", "", [found.config, *overrides], known)
     paths, folds = Paths(solution), options.folds or solution.folds
     if found.what == "bundle":
+        from steel.kaggle.owner import owner_name
+
+        owner = owner_name(found.owner, paths.kernel)  # before the libraries, which take seconds to import
         from steel.kaggle import bundle
 
-        bundle.run(paths, folds, found.owner, options.force)
+        bundle.run(paths, folds, owner, options.force)
     elif found.what == "test":
         from steel.kaggle import dryrun
 
@@ -183,9 +186,12 @@ def kernel(args: list[str]) -> None:
 
         leaderboard.run(paths, folds, found.yes, found.message, options.force)
     else:
+        from steel.kaggle.training import training_of
+
+        training = training_of(paths, found.model, folds, found.owner)  # as above
         from steel.kaggle import train_there
 
-        train_there.run(paths, found.model, folds, found.owner, found.yes, options.force)
+        train_there.run(training, found.yes, options.force)
 
 
 def _kernel_parsers() -> tuple[Parser, dict[str, Parser]]:
