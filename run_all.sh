@@ -6,19 +6,26 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 "$here/scripts/setup.sh"
 
+# In the background, where bash hears signals at once: a TERM is passed on, Ctrl-C reaches both, and both wait.
+steel() {
+    (trap - INT QUIT; exec "$here/.venv/bin/steel" "$@") <&0 &
+    wait $!
+}
+trap 'wait; exit 130' INT
+trap 'kill "${!-}" 2>/dev/null || :; wait; exit 143' TERM
+
 config=configs/demo.yaml
 if [ $# -gt 0 ]; then
     config=$1
     shift
 fi
 [ $# -eq 0 ] && [ "$config" = configs/demo.yaml ] && cd "$here"
-trap 'exit 130' INT
 for stage in synth prepare folds train oof decide report predict submit; do
-    "$here/.venv/bin/steel" "$stage" "$config" "$@"
+    steel "$stage" "$config" "$@"
 done
 if [ "${PUSH:-}" = 1 ]; then
-    "$here/.venv/bin/steel" kernel bundle "$config" "$@"
-    "$here/.venv/bin/steel" kernel test "$config" "$@"
-    "$here/.venv/bin/steel" kernel push "$config" --yes "$@"
-    "$here/.venv/bin/steel" kernel submit "$config" --yes "$@"
+    steel kernel bundle "$config" "$@"
+    steel kernel test "$config" "$@"
+    steel kernel push "$config" --yes "$@"
+    steel kernel submit "$config" --yes "$@"
 fi

@@ -14,7 +14,7 @@ from steel import files
 from steel.__main__ import main
 from steel.config import Solution
 from steel.errors import UserError
-from steel.kaggle import bundle, leaderboard, push
+from steel.kaggle import bundle, leaderboard, parts, push
 from steel.paths import Paths
 from steel.stage import recorded
 
@@ -30,7 +30,7 @@ def make(finished: Path, folder: Path) -> Path:
     tiny.copy(finished, folder)
     with tiny.within(folder):
         main(["kernel", "bundle", tiny.CONFIG, "--owner", USER])
-        files.write_json(FOLDER / bundle.DRY_RUN, {"bundle": recorded(FOLDER)})
+        files.write_json(FOLDER / parts.DRY_RUN, {"bundle": recorded(FOLDER)})
     return folder
 
 

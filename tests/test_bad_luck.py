@@ -1,10 +1,11 @@
-"""A full disk, two runs at once, Ctrl-C: one line, and what stood still stands."""
+"""A full disk, two runs at once, Ctrl-C or another end: one line, and what stood still stands."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -108,11 +109,13 @@ def test_two_runs_at_once_and_ctrl_c_in_a_training(copied: Path, capsys: pytest.
         for line in program.stdout:
             if " epoch 2/8: " in line:
                 break
+        os.killpg(program.pid, signal.SIGSTOP)  # or it might be done before we are
         message = tiny.fault(capsys, "train", tiny.CONFIG, *job)
         folder = "runs/tiny/gate/fold1"
         assert message == f"train gate fold 1: process {program.pid} is at work on {folder}; wait for it"
         tiny.run("status", args=changes)
         assert f"train gate fold 1            running (process {program.pid}, since 20" in capsys.readouterr().out
+        os.killpg(program.pid, signal.SIGCONT)
         interrupt(program)
     assert Path(folder, "last.pt").exists()
     tiny.run("train", args=(*job, "--machine.workers", "0"))
@@ -139,3 +142,19 @@ def test_ctrl_c_in_prepare(tmp_path: Path) -> None:
     with tiny.within(tmp_path):
         tiny.run("prepare", args=ON_RAW)
     assert np.load(cache / "train_images.npy", mmap_mode="r").shape == (46, 256, 1600)
+
+
+@pytest.mark.parametrize(
+    ("number", "tell"), [(signal.SIGTERM, os.kill), (signal.SIGTERM, os.killpg), (signal.SIGINT, os.killpg)]
+)
+def test_run_all_ends_with_its_stage(number: int, tell: Callable[[int, int], None], tmp_path: Path) -> None:
+    """A batch system may tell the script alone; Ctrl-C reaches the whole group. The pipes close when both are gone."""
+    tiny.write_config(tmp_path, tiny.YAML.replace("n_train: 32", "n_train: 4000"))
+    pipe, command = subprocess.PIPE, [str(tiny.runner(tmp_path)), tiny.CONFIG]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as script:
+        assert script.stdout is not None and script.stdout.readline() == "synth: new\n"
+        tell(script.pid, number)
+        begin = time.monotonic()
+        told = script.communicate(timeout=60)
+    assert (script.returncode, *told) == (128 + number, "", "steel: interrupted; start it again and it continues\n")
+    assert time.monotonic() - begin < 6  # .5 s on an idle machine

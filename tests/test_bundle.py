@@ -24,7 +24,7 @@ from steel.decide.expected import Calibration, ExpectedRule
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
 from steel.errors import UserError
-from steel.kaggle import bundle
+from steel.kaggle import bundle, parts
 from steel.kaggle.image import SHIPPED
 from steel.paths import Paths
 from steel.stage import recorded
@@ -63,6 +63,16 @@ def packed(text: str) -> zipfile.ZipFile:
     (code,) = [node.value for node in ast.parse(text).body if isinstance(node, ast.Assign) and _names(node) == ["CODE"]]
     assert isinstance(code, ast.Constant) and isinstance(code.value, str)
     return zipfile.ZipFile(io.BytesIO(base64.b64decode(code.value)))
+
+
+def opened(content: dict[str, bytes]) -> dict[str, bytes]:
+    """Files of a bundle by name, and beside them those in its packed code and its wheels."""
+    inside: dict[str, bytes] = {}
+    for name, data in content.items():
+        if Path(name).name == "kernel.py" or name.endswith(".whl"):
+            archive = zipfile.ZipFile(io.BytesIO(data)) if name.endswith(".whl") else packed(data.decode())
+            inside |= {f"{name}/{member}": archive.read(member) for member in archive.namelist()}
+    return content | inside
 
 
 def _names(node: ast.Assign) -> list[str]:
@@ -177,10 +187,7 @@ def test_nothing_of_this_machine_is_in_it(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("KAGGLE_KEY", "0123456789abcdef-secret")
     make("--force")
     content = {str(path): path.read_bytes() for path in KERNEL.rglob("*") if path.is_file()}
-    content = {name: data for name, data in content.items() if Path(name).name not in ("stage.json", ".lock")}
-    archives = [packed((KERNEL / "kernel.py").read_text()), *map(zipfile.ZipFile, KERNEL.rglob("*.whl"))]
-    for archive in archives:
-        content |= {f"{archive.filename}/{name}": archive.read(name) for name in archive.namelist()}
+    content = opened({n: data for n, data in content.items() if Path(n).name not in ("stage.json", ".lock")})
     private = [str(Path.cwd()), str(tiny.ROOT), sys.prefix, str(Path.home()), "0123456789abcdef-secret", "kaggle.json"]
     for text in private:
         assert len(text) < 5 or [name for name, held in content.items() if text.encode() in held] == [], text
@@ -241,11 +248,11 @@ def test_an_unfinished_solution_is_refused(capsys: pytest.CaptureFixture[str]) -
 def test_it_says_that_the_dry_run_is_wanted(own: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     make()
     assert "not to be pushed before `steel kernel test CONFIG` passes" in capsys.readouterr().out
-    files.write_json(own.kernel / bundle.DRY_RUN, {"bundle": recorded(own.kernel)})
+    files.write_json(own.kernel / parts.DRY_RUN, {"bundle": recorded(own.kernel)})
     make()
     assert "kernel: kernels/tiny; its dry run has passed\n" in capsys.readouterr().out
-    files.write_json(own.kernel / bundle.DRY_RUN, {"bundle": "of another bundle"})
-    assert not bundle.passed(own)
+    files.write_json(own.kernel / parts.DRY_RUN, {"bundle": "of another bundle"})
+    assert not parts.passed(own.kernel)
 
 
 def test_models_of_different_threads_are_refused(own: Paths) -> None:

@@ -16,7 +16,7 @@ from steel.__main__ import main
 from steel.competition import SLUG
 from steel.config import DataConfig, MachineConfig, ModelConfig, Solution
 from steel.errors import UserError
-from steel.kaggle import bundle, clean_run, dryrun, kernel
+from steel.kaggle import clean_run, dryrun, kernel, parts
 from steel.kaggle.dryrun import Usage
 from steel.kaggle.layout import HURRIED
 from steel.paths import Paths
@@ -71,7 +71,7 @@ def test_the_bundle_gives_the_very_bytes(own: Paths, capsys: pytest.CaptureFixtu
     assert record["rows"] == 24
     assert 0 < record["seconds"] < 600 and 50 << 20 < record["peak_bytes"] < dryrun.LIMIT_BYTES
     assert record["network"] in ("namespace", "guard")
-    assert bundle.passed(own)
+    assert parts.passed(own.kernel)
 
 
 @pytest.mark.usefixtures("own")

@@ -175,6 +175,14 @@ def test_a_signal_ends_a_stage_at_work_promptly(number: int, code: int, config: 
     assert not Path("data/x/raw").exists()
 
 
+@pytest.mark.usefixtures("config")
+def test_who_is_told_twice_to_end_ends_once() -> None:
+    """As where the signal goes to a whole process group, and run_all.sh passes its own on, be it late."""
+    kill = "os.kill(os.getpid(), signal.SIGTERM)"
+    run = with_stage(f"import atexit, os, signal\natexit.register(lambda: {kill})\ntry: {kill}\nfinally: {kill}")
+    assert (run.returncode, run.stderr) == (143, "steel: interrupted; start it again and it continues\n")
+
+
 @pytest.mark.parametrize("args", ["--help", "train --help"])
 def test_nobody_reads_on(args: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`steel --help | head -1` is quiet, even if the reader is gone before the first line."""
@@ -212,7 +220,22 @@ def test_a_fault_in_the_options_of_score(args: str, message: str, capsys: pytest
             "(`steel kernel --help` lists the options)",
         ),
         ("kernel bundle x.yaml --ower me", "unknown option --ower (did you mean --owner?); --help lists all"),
-        ("kernel push x.yaml --owner me", "unknown option --owner; --help lists all"),  # it is an option of `bundle`
+        (
+            "kernel push x.yaml --owner me",
+            "unknown option --owner, which belongs to `steel kernel bundle`, `steel kernel train`; --help lists all",
+        ),
+        (
+            "oof x.yaml --fold=1",
+            "unknown option --fold, which belongs to `steel train` (did you mean --folds?); --help lists all",
+        ),
+        (
+            "submit x.yaml --model unet",
+            "unknown option --model, which belongs to `steel train`, `steel oof`, `steel predict`; --help lists all",
+        ),
+        (
+            "show a.jpg --config x.yaml --recipe light",
+            "unknown option --recipe, which belongs to `steel show augment`; --help lists all",
+        ),
         ("show augment x.yaml --versoins 3", "unknown option --versoins (did you mean --versions?); --help lists all"),
         (
             "submission diff a b --imgaes c",
@@ -220,12 +243,15 @@ def test_a_fault_in_the_options_of_score(args: str, message: str, capsys: pytest
         ),
         (
             "submission check a --out=b.png",
-            "unknown option --out (`steel submission check --help` lists the options)",
+            "unknown option --out, which belongs to `steel submission diff` (`steel submission check --help` lists the "
+            "options)",
         ),
     ],
 )
 @pytest.mark.usefixtures("config")
-def test_a_typo_is_told_with_what_may_be_meant(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_is_told_with_whose_it_is_and_what_may_be_meant(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as leaving:
         main(line.split())
     assert leaving.value.code == 2

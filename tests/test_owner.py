@@ -1,12 +1,15 @@
 """Whose kernel it is: said, set, told by the token, or by the bundle that stands."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import tiny
 
 from steel.errors import UserError
-from steel.kaggle import bundle, client, parts
+from steel.kaggle import client, parts
+from steel.kaggle.owner import owner_name
 
 
 @pytest.fixture
@@ -28,27 +31,36 @@ def test_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(client._api_class(), "config", str(tmp_path / "kaggle.json"))
     with pytest.raises(UserError, match=r"^no Kaggle user name is known: give --owner NAME, set KAGGLE_USERNAME, or"):
-        bundle.owner_name(None, tmp_path)
+        owner_name(None, tmp_path)
     (tmp_path / "kaggle.json").write_text('{"username": "anna", "key": "secret"}')
-    assert bundle.owner_name(None, tmp_path) == "anna"
+    assert owner_name(None, tmp_path) == "anna"
     monkeypatch.setenv("KAGGLE_USERNAME", "bert")
-    assert bundle.owner_name(None, tmp_path) == "bert"
-    assert bundle.owner_name("carl-9", tmp_path) == "carl-9"
+    assert owner_name(None, tmp_path) == "bert"
+    assert owner_name("carl-9", tmp_path) == "carl-9"
     with pytest.raises(UserError, match="--owner: 'a/b' is no Kaggle user name; allowed: letters, digits and -"):
-        bundle.owner_name("a/b", tmp_path)
+        owner_name("a/b", tmp_path)
 
 
 @pytest.mark.usefixtures("no_token")
-@pytest.mark.parametrize("line", [("train", tiny.CONFIG, "--model", "gate"), ("bundle", tiny.CONFIG)])
-def test_without_a_user_name_it_says_what_to_do_before_all_else(
-    line: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Even where nothing is prepared yet."""
-    assert tiny.fault(capsys, "kernel", *line) == (
-        "no Kaggle user name is known: give --owner NAME, set KAGGLE_USERNAME, or let your token tell it (Kaggle "
-        "login: no token is set: make one at https://www.kaggle.com/settings/api, save it in ~/.kaggle/access_token "
-        "and run `chmod 600 ~/.kaggle/access_token`)"
+def test_without_a_user_name_it_says_what_to_do_before_all_else() -> None:
+    """Even where nothing is prepared yet; and before the libraries are imported that pack a kernel."""
+    code = """
+import sys
+from steel.__main__ import main
+for line in (["bundle", "tiny.yaml"], ["train", "tiny.yaml", "--model", "gate"]):
+    try:
+        main(["kernel", *line])
+    except SystemExit as leaving:
+        print(leaving.code)
+print(*(name for name in ("torch", "pandas", "cv2", "zarr", "sklearn") if name in sys.modules))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = (
+        "steel: no Kaggle user name is known: give --owner NAME, set KAGGLE_USERNAME, or let your token tell it "
+        "(Kaggle login: no token is set: make one at https://www.kaggle.com/settings/api, save it in "
+        "~/.kaggle/access_token and run `chmod 600 ~/.kaggle/access_token`)\n"
     )
+    assert (run.stdout, run.stderr) == ("2\n2\n\n", told * 2)
 
 
 @pytest.mark.usefixtures("no_token")
@@ -58,11 +70,11 @@ def test_the_owner_is_the_one_of_the_bundle_that_stands(monkeypatch: pytest.Monk
     monkeypatch.setattr(client, "open_api", lambda: asked.append("Kaggle"))
     monkeypatch.setattr(client, "user_of", lambda _api: "dora")
     folder = Path("kernels/tiny")
-    assert bundle.owner_name(None, folder) == "dora" and asked == ["Kaggle"]
+    assert owner_name(None, folder) == "dora" and asked == ["Kaggle"]
     parts.write(folder, {"kernel-metadata.json": parts.as_json(parts.kernel_metadata("anna/steel-tiny", "anna/data"))})
-    assert bundle.owner_name(None, folder) == "anna" and asked == ["Kaggle"]
+    assert owner_name(None, folder) == "anna" and asked == ["Kaggle"]
     tiny.write(Path("kaggle.json"), '{"username": "bert", "key": "secret"}')
-    assert bundle.owner_name(None, folder) == "bert"
+    assert owner_name(None, folder) == "bert"
     monkeypatch.setenv("KAGGLE_USERNAME", "carl")
-    assert bundle.owner_name(None, folder) == "carl"
-    assert bundle.owner_name("emil", folder) == "emil"
+    assert owner_name(None, folder) == "carl"
+    assert owner_name("emil", folder) == "emil"

@@ -17,7 +17,7 @@ from proved_bundle import DATASET, FOLDER, KERNEL, LOCAL, REAL, fault, kernel
 
 from steel import files
 from steel.__main__ import main
-from steel.kaggle import bundle, push, remote
+from steel.kaggle import bundle, parts, push, remote
 
 OUTPUT = FOLDER / "output/submission.csv"
 STANDS = (
@@ -103,7 +103,7 @@ def test_the_bundle_stands_after_a_push(server: PushServer, capsys: pytest.Captu
 
 
 def test_without_its_dry_run_it_stays_here(server: PushServer) -> None:
-    (FOLDER / bundle.DRY_RUN).unlink()
+    (FOLDER / parts.DRY_RUN).unlink()
     told = "kernels/tiny has not passed its dry run: run `steel kernel test CONFIG` first"
     assert fault("push") == fault("push", yes=False) == told
     assert server.seen == []

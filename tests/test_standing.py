@@ -7,7 +7,7 @@ import tiny
 
 from steel import files, stage
 from steel.__main__ import main
-from steel.kaggle import bundle, remote
+from steel.kaggle import parts, remote
 
 KERNEL = Path("kernels/tiny")
 MADE_FROM = "stale (what it is made from does not stand)"
@@ -30,7 +30,7 @@ def test_a_bundle_and_its_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert {how for name, how in status(capsys).items() if name != "kernel"} == {"done"}
     assert list(status(capsys))[-3:] == ["submit", "fallbacks", "kernel"]
     assert status(capsys)["kernel"] == "done; no dry run yet"
-    record = KERNEL / bundle.DRY_RUN
+    record = KERNEL / parts.DRY_RUN
     files.write_json(record, {"bundle": "other"})
     assert status(capsys)["kernel"] == "done; dry run of an older bundle"
     files.write_json(record, {"bundle": stage.recorded(KERNEL)})
@@ -40,7 +40,7 @@ def test_a_bundle_and_its_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_was_sent(capsys: pytest.CaptureFixture[str]) -> None:
-    metadata = files.read_json(KERNEL / remote.KERNEL)
+    metadata = files.read_json(KERNEL / parts.KERNEL)
     remote.note(KERNEL, kernel={**remote._kernel(KERNEL), "id": metadata["id"], "before": 2})
     assert status(capsys)["kernel"] == "done; no dry run yet"  # it is on its way
     remote.note(KERNEL, kernel={**remote._kernel(KERNEL), "before": 2, "version": 3})

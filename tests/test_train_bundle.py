@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import there
 import tiny
-from test_bundle import packed
+from test_bundle import opened, packed
 
 from steel.__main__ import main
 from steel.errors import UserError
+from steel.fit import train
 from steel.kaggle import parts, train_bundle
 from steel.kaggle.image import TRAINING_IMAGE, TRAINING_SHIPPED, wheel
-from steel.kaggle.train_bundle import Training
+from steel.kaggle.training import Training
 
 FOLDER = Path("kernels/tiny-train-gate-f0-1")
 
@@ -63,12 +64,14 @@ def test_the_whole_package_is_packed(own: Training) -> None:
 
 @pytest.mark.usefixtures("own")
 def test_nothing_of_this_machine_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No path, no home, no token, no image."""
+    """No path, no home, no token, no image; in a checkpoint that goes up, neither."""
     monkeypatch.setenv("KAGGLE_KEY", "0123456789abcdef-secret")
     raw = Path("strips").absolute()
-    found = bundle(there.training("--data.raw", str(raw)))
-    text = found.pop(f"{FOLDER}/kernel.py")
-    found |= {"kernel": text, **{name: packed(text.decode()).read(name) for name in packed(text.decode()).namelist()}}
+    training = there.training("--data.raw", str(raw))
+    with pytest.raises(train.OutOfTime):
+        train.make(training.paths, "gate", 0, train.Deadline(0.0))
+    found = opened(bundle(training))
+    assert f"{FOLDER}/dataset/fold0.last.pt" in found
     for private in (str(raw), str(Path.cwd()), str(tiny.ROOT), sys.prefix, str(Path.home()), "0123456789abcdef-secret"):
         assert len(private) < 6 or [name for name, held in found.items() if private.encode() in held] == [], private
     for image in (raw / "train_images").iterdir():

@@ -18,7 +18,7 @@ from steel.errors import UserError
 from steel.fit import train
 from steel.fit.trainer import Report, Trainer
 from steel.kaggle import parts, train_bundle, train_kernel, train_result
-from steel.kaggle.train_bundle import Training
+from steel.kaggle.training import Training
 from steel.paths import Paths
 
 WORKING = Path("kaggle/working")

@@ -10,8 +10,9 @@ import tiny
 
 from steel import files, specs, stage
 from steel.errors import UserError
+from steel.fit.checkpoint import save_checkpoint
 from steel.kaggle import train_kernel, train_result
-from steel.kaggle.train_bundle import Training
+from steel.kaggle.training import Training
 
 WORKING = Path("kaggle/working")
 GATE = "runs/tiny/gate"
@@ -73,6 +74,31 @@ def test_what_was_finished_here_meanwhile_is_kept(left: str, own: Training, caps
     line = "train gate fold 0: finished here meanwhile, and kept; what the kernel has trained of it is left\n"
     assert capsys.readouterr().out == ("" if left == "the same" else line)
     assert tiny.contents(Path(GATE)) == before and state(own, 0) == "done"
+
+
+@pytest.mark.parametrize(
+    ("here", "is_own", "is_kept"), [(3, True, True), (2, True, False), (3, False, False), (None, True, False)]
+)
+def test_of_two_checkpoints_the_further_one_is_kept(
+    here: int | None, is_own: bool, is_kept: bool, own: Training, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kernel has stopped after epoch 2; a checkpoint of another configuration counts for nothing."""
+    job = specs.of_training(own.paths, "gate", 0)
+    assert job.partial is not None
+    save_checkpoint(WORKING / job.partial, {"key": job.key, "done": 2})
+    tiny.write(WORKING / GATE / "fold0/log.jsonl", "of the kernel")
+    told(own, {"0": "stopped"})
+    if here is not None:
+        save_checkpoint(job.partial, {"key": job.key if is_own else "another", "done": here})
+        tiny.write(job.folder / "log.jsonl", "of here")
+    before = tiny.contents(Path(GATE))
+    train_result.adopt(own.paths, "gate", WORKING)
+    if is_kept:
+        line = "train gate fold 0: after epoch 3 here, and kept; the kernel has stopped after epoch 2\n"
+        assert capsys.readouterr().out == line and tiny.contents(Path(GATE)) == before
+    else:
+        assert capsys.readouterr().out == "" and tiny.contents(Path(GATE)) == tiny.contents(WORKING / GATE)
+    assert state(own, 0) == "interrupted (continues where it stopped)"
 
 
 @pytest.mark.parametrize("continued", [(), (0,)])

@@ -16,9 +16,9 @@ from steel import specs, stage
 from steel.__main__ import main
 from steel.config import ModelConfig, Phase
 from steel.errors import UserError
-from steel.kaggle import dryrun, remote, train_result, train_there, train_trial
+from steel.kaggle import dryrun, parts, remote, train_result, train_there, train_trial
 from steel.kaggle.remote import KernelFailed
-from steel.kaggle.train_bundle import Training
+from steel.kaggle.training import Training
 
 FOLDER = Path("kernels/tiny-train-gate-f0-1")
 ALL = ["dry run", "dataset", "kernel", "wait", "fetch"]
@@ -82,7 +82,7 @@ def test_other_weights_do_not_pass(
     monkeypatch.setattr(dryrun, "execute", there.execute)
     message = tiny.fault(capsys, *command("--yes"))  # it is not even logged in
     assert message == "kernel train: the dry run gives other weights than a training here; it is done"
-    assert not train_trial.passed(own)
+    assert not parts.passed(own.folder)
 
 
 def test_a_reduced_training_has_what_the_whole_one_has() -> None:

@@ -12,10 +12,10 @@ import tiny
 from steel import files
 from steel.competition import SLUG
 from steel.data import prepare
-from steel.kaggle import client, image, remote, train_bundle, train_kernel, train_trial
+from steel.kaggle import client, image, parts, remote, train_bundle, train_kernel, train_trial
 from steel.kaggle.dryrun import Usage
 from steel.kaggle.remote import KernelFailed
-from steel.kaggle.train_bundle import Training
+from steel.kaggle.training import Training
 from steel.paths import Paths
 from steel.stage import recorded
 
@@ -123,7 +123,7 @@ class Kaggle:
     def try_out(self, training: Training, fold: int) -> None:
         assert fold in training.folds
         self.asked.append("dry run")
-        files.write_json(training.folder / train_trial.DRY_RUN, {"bundle": recorded(training.folder)})
+        files.write_json(training.folder / parts.DRY_RUN, {"bundle": recorded(training.folder)})
 
 
 def execute(root: Path, script: Path, _environment: dict[str, str], _limit_s: float, packages: Any) -> Usage:

@@ -66,19 +66,21 @@ def _interruptible() -> Iterator[None]:
     def interrupt(number: int, _frame: object) -> NoReturn:
         if os.getpid() != own:  # a child by fork, which has this handler too: as if it had none
             os._exit(128 + number)
+        if number == signal.SIGTERM:  # one sent to the group comes again from a script that passes its own on
+            signal.signal(number, signal.SIG_IGN)
         sys.unraisablehook = lambda _: None
         raise KeyboardInterrupt(number)
 
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    ours = [
-        number for number, handler in usual.items() if signal.getsignal(number) is handler
-    ]  # else in the background
-    before = {number: signal.signal(number, interrupt) for number in ours}
+    ours = {n: handler for n, handler in usual.items() if signal.getsignal(n) is handler}  # else in the background
+    for number in ours:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, handler in ours.items():
+            if signal.getsignal(number) is interrupt:
+                signal.signal(number, handler)
 
 
 def _dispatch(args: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from steel import config, help_page
 from steel.config import ModelConfig, Phase, Solution, SynthConfig
 from steel.config_check import check
 from steel.config_file import model_names, one_line
-from steel.errors import UserError, meant
+from steel.errors import UserError, unknown_option
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -37,6 +37,21 @@ WORDS = {"int": "a whole number", "float": "a number", "str": "text", "list": "a
 WORDS |= {"bool": "true or false", "NoneType": "null"}
 SYNTH_KEYS = {"n_train": "training strips (>= 10)", "n_test": "test strips (>= 1)", "seed": "seed (>= 0)"}
 FANNED_OUT = ("train", "oof", "predict")  # stages whose jobs a cluster can run
+# Options that are short for a key, by what they stand for.
+LONG = {f"--{key}": f"--data.synth.{key}" for key in SYNTH_KEYS}
+LONG |= {"--devices": "--machine.devices", "--executor": "--machine.executor"}
+SHORT_FOR = "short for --data.synth.{}, which later stages need as well"
+# Options of some stages alone: of which, type, what help calls a value, and what it says.
+OWN: dict[str, tuple[tuple[str, ...], type, str | None, str]] = {
+    "--fold": (("train",), str, "K", "only this fold, from 0 on [all]"),
+    "--devices": (("train",), int, "N", "devices that train one model together; short for --machine.devices"),
+    "--executor": (FANNED_OUT, str, "serial|ray", "who runs the jobs; short for --machine.executor [serial]"),
+    "--model": (FANNED_OUT, str, "NAME", "only this model [all]"),
+    **{f"--{key}": (("synth",), int, None, f"{what}; {SHORT_FOR.format(key)}") for key, what in SYNTH_KEYS.items()},
+    "--images": (("predict",), Path, "DIR", "predict the strips of this folder instead of the test set"),
+    "--out": (("predict",), Path, "FILE.csv", "with --images: where to write the submission form"),
+    "--overlay": (("predict",), Path, "DIR", "with --images: write pictures with the outlines here [none]"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +75,13 @@ class Options:
     overlay: Path | None = None
 
 
-def parse(stage: str, about: str, args: list[str], beside: Sequence[str] = ()) -> tuple[Solution, Options]:
+def parse(
+    stage: str, about: str, args: list[str], commands: Mapping[str, Collection[str]] | None = None
+) -> tuple[Solution, Options]:
     """Read ``CONFIG [--key value ...]``; anything unknown, mistyped or out of range is a UserError.
 
-    `beside`: options that the caller has read already, such as ``--owner``; an unknown one may be meant for them.
+    `commands`: options that the caller reads itself, such as ``--owner``, by command, and those of the commands beside
+    it [those of the stages]: an unknown one may be meant for them.
     """
     if {"-h", "--help"} & set(args):
         print(help_page.page(stage, about, _parser(stage, []), HELP_PARTS))
@@ -77,7 +95,7 @@ def parse(stage: str, about: str, args: list[str], beside: Sequence[str] = ()) -
         found = parser.instantiate(parser.parse_args([f"--CONFIG={path}", *line]))
     except (argparse.ArgumentError, TypeError, ValueError, KeyError) as error:
         where = f"{path}: " if _fails(parser, path) else ""
-        raise UserError(where + _plain(one_line(error), parser, names, beside)) from None
+        raise UserError(where + _plain(one_line(error), parser, names, commands or _of_stages())) from None
     models = {name: found["models." + name.replace("-", "_")] for name in names}
     solution = Solution(found.name, models, **{part: found[part] for part in PARTS})
     check(solution)
@@ -91,21 +109,9 @@ def _parser(stage: str, model_names: list[str]) -> ArgumentParser:
     add("--CONFIG", action=ActionConfigFile, help=argparse.SUPPRESS)
     add("--force", action="store_true", help="redo what is up to date")
     add("--folds", type=str, default="", metavar="0,1", help="only these folds, from 0 on [all]")
-    if stage == "train":
-        add("--fold", type=str, default="", metavar="K", help="only this fold, from 0 on [all]")
-        about = "devices that train one model together; short for --machine.devices"
-        add("--devices", type=int, metavar="N", help=about)
-    if stage in FANNED_OUT:
-        about = "who runs the jobs; short for --machine.executor [serial]"
-        add("--executor", choices=("serial", "ray"), metavar="serial|ray", help=about)
-        add("--model", type=str, default="", metavar="NAME", help="only this model [all]")
-    if stage == "synth":
-        for key, what in SYNTH_KEYS.items():
-            add(f"--{key}", type=int, help=f"{what}; short for --data.synth.{key}, which later stages need as well")
-    if stage == "predict":
-        add("--images", type=Path, metavar="DIR", help="predict the strips of this folder instead of the test set")
-        add("--out", type=Path, metavar="FILE.csv", help="with --images: where to write the submission form")
-        add("--overlay", type=Path, metavar="DIR", help="with --images: write pictures with the outlines here [none]")
+    for option, (stages, kind, metavar, text) in OWN.items():
+        if stage in stages:
+            add(option, type=kind, default="" if kind is str else None, metavar=metavar, help=text)
     add("--name", type=str, required=True, help="Name of the solution: its results lie in runs/NAME, submissions/NAME.")
     for part, kind in PARTS.items():
         add(f"--{part}", type=kind, default=kind())
@@ -114,13 +120,20 @@ def _parser(stage: str, model_names: list[str]) -> ArgumentParser:
     return parser
 
 
+def _of_stages() -> dict[str, list[str]]:
+    """The options of some stages alone, by stage as it is called."""
+    found: dict[str, list[str]] = {}
+    for option, (stages, *_) in OWN.items():
+        for stage in stages:
+            found.setdefault(f"steel {stage}", []).append(option)
+    return found
+
+
 def _with_long_keys(stage: str, args: list[str]) -> list[str]:
     """The short options of a stage as the keys they stand for."""
-    short = {key: f"data.synth.{key}" for key in SYNTH_KEYS} if stage == "synth" else {}
-    short |= {"devices": "machine.devices"} if stage == "train" else {}
-    short |= {"executor": "machine.executor"} if stage in FANNED_OUT else {}
-    pattern = re.compile(rf"--({'|'.join(short)})(=|$)")
-    return [pattern.sub(lambda found: f"--{short[found[1]]}{found[2]}", arg) if short else arg for arg in args]
+    parts = [arg.partition("=") for arg in args]
+    own = {option for option in LONG if stage in OWN[option][0]}
+    return [(LONG[option] if option in own else option) + equals + value for option, equals, value in parts]
 
 
 def _options(found: Namespace, solution: Solution) -> Options:
@@ -159,10 +172,10 @@ def _fails(parser: ArgumentParser, path: str) -> bool:
     return False
 
 
-def _plain(message: str, parser: ArgumentParser, names: list[str], beside: Sequence[str]) -> str:
+def _plain(message: str, parser: ArgumentParser, names: list[str], commands: Mapping[str, Collection[str]]) -> str:
     """A message of the parser in the words of this kit: key, value, what is allowed."""
     if found := re.match(r"[Uu]nrecognized arguments: (\S+)", message):
-        return _unknown(found[1].partition("=")[0], parser, names, beside)
+        return _unknown(found[1].partition("=")[0], parser, names, commands)
     if found := re.search(r"""Parser key "([^"]+)".*config\.(\w+)': Option '(.+)' is not accepted""", message):
         allowed = ", ".join(field.name for field in fields(getattr(config, found[2])))
         return f"unknown key {found[3]} in {found[1]}; allowed keys: {allowed}"
@@ -183,7 +196,7 @@ def _plain(message: str, parser: ArgumentParser, names: list[str], beside: Seque
     return message
 
 
-def _unknown(option: str, parser: ArgumentParser, names: list[str], beside: Sequence[str]) -> str:
+def _unknown(option: str, parser: ArgumentParser, names: list[str], commands: Mapping[str, Collection[str]]) -> str:
     """What to say about an option that does not exist."""
     if not option.startswith("-"):
         return f"unexpected {option!r}; after CONFIG come only options, as in --key value"
@@ -191,4 +204,4 @@ def _unknown(option: str, parser: ArgumentParser, names: list[str], beside: Sequ
     if parts[0] == "--models" and len(parts) > 1 and parts[1] not in names:
         return f"unknown option {option}: the solution has no model {parts[1]!r}; allowed: {', '.join(names)}"
     known = [string for action in parser._actions for string in action.option_strings if string != "--CONFIG"]
-    return f"unknown option {option}{meant(option, [*known, *beside])}; --help lists all"
+    return f"{unknown_option(option, [*known, *commands.get(parser.prog, ())], commands)}; --help lists all"

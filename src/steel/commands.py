@@ -2,26 +2,34 @@
 
 import argparse
 import re
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from steel.errors import UserError, meant
+from steel.errors import UserError, meant, unknown_option
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a fault is a UserError, and says what may be meant."""
+    """argparse, but a fault is a UserError, and says what may be meant.
 
-    def options(self) -> list[str]:
-        """All that it knows."""
-        return [option for action in self._actions for option in action.option_strings]
+    Attributes:
+        siblings: parsers of the commands beside it, with its own.
+    """
+
+    siblings: Iterable["Parser"] = ()
+
+    def options(self) -> dict[str, list[str]]:
+        """All that it and its siblings know, by command as it is called."""
+        parsers = (self, *self.siblings)
+        return {one.prog: [name for action in one._actions for name in action.option_strings] for one in parsers}
 
     def error(self, message: str) -> NoReturn:
         if found := re.match(r"argument \S+: invalid choice: '(.*)' \(choose from (.*)\)", message):
             allowed = found[2].replace("'", "")
             message = f"unknown {found[1]!r}{meant(found[1], allowed.split(', '))}; allowed: {allowed}"
         elif found := re.match(r"unrecognized arguments: (-[^\s=]+)", message):
-            message = f"unknown option {found[1]}{meant(found[1], self.options())}"
+            message = unknown_option(found[1], self.options()[self.prog], self.options())
         raise UserError(f"{message} (`{self.prog} --help` lists the options)")
 
 
@@ -33,6 +41,15 @@ class _Command(Parser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown
+
+
+def _commands(parser: Parser, about: Mapping[str, str], kind: type[Parser]) -> dict[str, Parser]:
+    """Parsers of a parser's commands by name, each with what it is about; they know each other."""
+    found = parser.add_subparsers(dest="what", required=True, metavar="|".join(about), parser_class=kind)
+    each = {n: found.add_parser(n, help=text, description=text, allow_abbrev=False) for n, text in about.items()}
+    for one in each.values():
+        one.siblings = each.values()
+    return each
 
 
 def score(args: list[str]) -> None:
@@ -49,47 +66,44 @@ def score(args: list[str]) -> None:
     print(format_score(score_files(found.truth, found.submission, found.images)))
 
 
-def show_strip(args: list[str]) -> None:
-    """`steel show`."""
-    if args[:1] == ["augment"]:
-        show_augmentation(args[1:])
-        return
+def show(args: list[str]) -> None:
+    """`steel show` and `steel show augment`."""
+    strip, augment = _show_parsers()
+    is_strip = args[:1] != ["augment"]
+    parser = strip if is_strip else augment
+    found, overrides = parser.parse_known_args(args if is_strip else args[1:])
+    from steel.cli import parse
+    from steel.paths import Paths
+
+    solution, _ = parse(parser.prog.removeprefix("steel "), "", [found.config, *overrides], parser.options())
+    from steel.report import show as room
+
+    if is_strip:
+        room.strip(Paths(solution), found.image_id, found.out or Path(f"{Path(found.image_id).stem}.png"))
+    else:
+        recipe = found.recipe or next(iter(solution.models.values())).augment
+        room.augmentation(Paths(solution), recipe, found.versions, found.seed, found.out)
+
+
+def _show_parsers() -> tuple[Parser, Parser]:
+    """Those of a strip, and of an augmentation."""
     about = (
         "Draw one training or test strip with truth, prediction, probabilities and numbers. Of the other form, which "
         "draws what an augmentation makes of some strips, `steel show augment --help` tells."
     )
-    parser = Parser("steel show", description=about, allow_abbrev=False)
-    parser.add_argument("image_id", metavar="IMAGE_ID", help="name of the strip, such as 0002cc93b.jpg")
-    parser.add_argument("--config", metavar="CONFIG", required=True, help="YAML of a finished solution")
-    parser.add_argument("--out", type=Path, metavar="FILE.png", help="[IMAGE_ID.png, in this folder]")
-    found, overrides = parser.parse_known_args(args)
-    from steel.cli import parse
-    from steel.paths import Paths
-
-    solution, _ = parse("status", "", [found.config, *overrides])
-    from steel.report import show
-
-    show.strip(Paths(solution), found.image_id, found.out or Path(f"{Path(found.image_id).stem}.png"))
-
-
-def show_augmentation(args: list[str]) -> None:
-    """`steel show augment`."""
+    strip = Parser("steel show", description=about, allow_abbrev=False)
+    strip.add_argument("image_id", metavar="IMAGE_ID", help="name of the strip, such as 0002cc93b.jpg")
+    strip.add_argument("--config", metavar="CONFIG", required=True, help="YAML of a finished solution")
+    strip.add_argument("--out", type=Path, metavar="FILE.png", help="[IMAGE_ID.png, in this folder]")
     about = "Draw what an augmentation recipe makes of some training strips."
-    parser = Parser("steel show augment", description=about, allow_abbrev=False)
-    parser.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
-    parser.add_argument("--recipe", help="name of a recipe [that of the solution's first model]")
-    parser.add_argument("--versions", type=int, default=4, metavar="N", help="versions of each crop, >= 1 [4]")
-    parser.add_argument("--seed", type=int, default=0, help="seed of crops and versions, >= 0 [0]")
-    parser.add_argument("--out", type=Path, default=Path("augment.png"), metavar="FILE.png", help="[augment.png]")
-    found, overrides = parser.parse_known_args(args)
-    from steel.cli import parse
-    from steel.paths import Paths
-
-    solution, _ = parse("status", "", [found.config, *overrides], parser.options())
-    from steel.report import show
-
-    recipe = found.recipe or next(iter(solution.models.values())).augment
-    show.augmentation(Paths(solution), recipe, found.versions, found.seed, found.out)
+    augment = Parser("steel show augment", description=about, allow_abbrev=False)
+    augment.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
+    augment.add_argument("--recipe", help="name of a recipe [that of the solution's first model]")
+    augment.add_argument("--versions", type=int, default=4, metavar="N", help="versions of each crop, >= 1 [4]")
+    augment.add_argument("--seed", type=int, default=0, help="seed of crops and versions, >= 0 [0]")
+    augment.add_argument("--out", type=Path, default=Path("augment.png"), metavar="FILE.png", help="[augment.png]")
+    strip.siblings = augment.siblings = (strip, augment)
+    return strip, augment
 
 
 def compare(args: list[str]) -> None:
@@ -112,14 +126,14 @@ def compare(args: list[str]) -> None:
 def submission(args: list[str]) -> None:
     """`steel submission check|diff`."""
     parser = Parser("steel submission", description="Look at submission files, in both forms.", allow_abbrev=False)
-    tools = parser.add_subparsers(dest="what", metavar="check|diff", required=True, parser_class=_Command)
-    about = "Say whether a submission is valid and complete, and what it shows."
-    check = tools.add_parser("check", help=about, description=about, allow_abbrev=False)
+    about = {
+        "check": "Say whether a submission is valid and complete, and what it shows.",
+        "diff": "Say where two submissions of the same strips differ, and how much.",
+    }
+    check, diff = _commands(parser, about, _Command).values()
     check.add_argument("file", metavar="FILE", type=Path)
     listed = "strips that it must have: sample_submission.csv or another list, or a folder [those that it names]"
     check.add_argument("--images", metavar="LIST.csv|DIR", type=Path, help=listed)
-    about = "Say where two submissions of the same strips differ, and how much."
-    diff = tools.add_parser("diff", help=about, description=about, allow_abbrev=False)
     for letter in "AB":
         diff.add_argument(letter, type=Path, help="submission file")
     diff.add_argument("--images", metavar="DIR", type=Path, help="folder of the strips, to draw those that differ most")
@@ -149,13 +163,16 @@ def kernel(args: list[str]) -> None:
     from steel.cli import parse
     from steel.paths import Paths
 
-    beside = commands[found.what].options()
-    solution, options = parse(f"kernel {found.what}", "", [found.config, *overrides], beside)
+    known = commands[found.what].options()
+    solution, options = parse(f"kernel {found.what}", "", [found.config, *overrides], known)
     paths, folds = Paths(solution), options.folds or solution.folds
     if found.what == "bundle":
+        from steel.kaggle.owner import owner_name
+
+        owner = owner_name(found.owner, paths.kernel)  # before the libraries, which take seconds to import
         from steel.kaggle import bundle
 
-        bundle.run(paths, folds, found.owner, options.force)
+        bundle.run(paths, folds, owner, options.force)
     elif found.what == "test":
         from steel.kaggle import dryrun
 
@@ -169,9 +186,12 @@ def kernel(args: list[str]) -> None:
 
         leaderboard.run(paths, folds, found.yes, found.message, options.force)
     else:
+        from steel.kaggle.training import training_of
+
+        training = training_of(paths, found.model, folds, found.owner)  # as above
         from steel.kaggle import train_there
 
-        train_there.run(paths, found.model, folds, found.owner, found.yes, options.force)
+        train_there.run(training, found.yes, options.force)
 
 
 def _kernel_parsers() -> tuple[Parser, dict[str, Parser]]:
@@ -184,8 +204,7 @@ def _kernel_parsers() -> tuple[Parser, dict[str, Parser]]:
         "train": "Train a model on Kaggle's GPU. Without --yes nothing leaves the machine: the kernel is tried here.",
     }
     parser = Parser("steel kernel", description="A finished solution as a Kaggle kernel.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="what", required=True, metavar="|".join(about))
-    each = {n: commands.add_parser(n, help=text, description=text, allow_abbrev=False) for n, text in about.items()}
+    each = _commands(parser, about, Parser)
     for one in each.values():
         one.add_argument("config", metavar="CONFIG", help="YAML of a solution; --key value overrides as in a stage")
     for name in ("bundle", "train"):
@@ -204,4 +223,4 @@ def _kernel_parsers() -> tuple[Parser, dict[str, Parser]]:
 
 
 # By name.
-BESIDE = {"score": score, "show": show_strip, "compare": compare, "submission": submission, "kernel": kernel}
+BESIDE = {"score": score, "show": show, "compare": compare, "submission": submission, "kernel": kernel}

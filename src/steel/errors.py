@@ -1,9 +1,9 @@
 """The one exception that a user is meant to see."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-NEAR = 0.66  # likeness of two words: of three letters, two are right
+NEAR, VERY_NEAR = 0.66, 0.9  # likeness of two words: of three letters, two are right; of ten, nine
 
 
 class UserError(Exception):
@@ -16,7 +16,14 @@ def shorten(values: list[str], n: int = 3) -> str:
     return ", ".join(values[:n]) + more
 
 
-def meant(word: str, allowed: Iterable[str]) -> str:
+def meant(word: str, allowed: Iterable[str], near: float = NEAR) -> str:
     """`` (did you mean x?)`` after an unknown word, x being the allowed one most like it; nothing if none is."""
-    found = difflib.get_close_matches(word, list(allowed), 1, NEAR)
+    found = difflib.get_close_matches(word, list(allowed), 1, near)
     return f" (did you mean {found[0]}?)" if found else ""
+
+
+def unknown_option(option: str, known: Iterable[str], commands: Mapping[str, Iterable[str]]) -> str:
+    """What to say of an option that a command does not have: whose it is among some `commands`, and what is meant."""
+    owners = ", ".join(f"`{command}`" for command, options in commands.items() if option in options)
+    whose = f", which belongs to {owners}" if owners else ""
+    return f"unknown option {option}{whose}{meant(option, known, VERY_NEAR if owners else NEAR)}"

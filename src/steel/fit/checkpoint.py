@@ -22,6 +22,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         temporary.write_bytes(data.getbuffer())
 
 
+def epochs_done(path: Path, key: str) -> int:
+    """Epochs that a training goes on after; 0 without a checkpoint, or with one under another key."""
+    state = load_checkpoint(path, torch.device("cpu"))
+    return state["done"] if state is not None and state["key"] == key else 0
+
+
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     """Read a training state (tensors and plain values only); None without one."""
     if not path.exists():

@@ -1,7 +1,5 @@
 """`steel kernel bundle`: a finished solution as a Kaggle kernel of one file, and the dataset that it reads."""
 
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
@@ -18,9 +16,10 @@ from steel.decide.fallback import load, scored, told
 from steel.decide.families import family_of
 from steel.decide.rule import NEVER_PX
 from steel.errors import UserError
-from steel.kaggle import client, parts, submit
+from steel.kaggle import parts, submit
 from steel.kaggle.image import IMAGE, SHIPPED, wheel
 from steel.kaggle.layout import FALLBACKS, RULES, SOLUTION, weights_name
+from steel.kaggle.owner import of_bundle
 from steel.kaggle.pack import needed_by
 from steel.nets.study_segmenters import WITHOUT_ENCODER
 from steel.paths import Paths
@@ -38,17 +37,16 @@ CODE = (
     "kaggle/template",
     "decide/families",
 )
-DRY_RUN = "dry_run.json"
 KERNEL = "steel.kaggle.kernel"  # what runs in it
 
 
-def run(paths: Paths, folds: Sequence[int], owner: str | None, force: bool = False) -> None:
+def run(paths: Paths, folds: Sequence[int], owner: str, force: bool = False) -> None:
     """Write kernels/SOLUTION/ from the finished solution, unless it stands."""
-    user = owner_name(owner, paths.kernel)
     need_finished(paths, folds)
     fallback_search.ensure(paths, folds, force)
-    stage.ensure(spec(paths, folds, user), lambda: make(paths, folds, user), force)
-    tested = "its dry run has passed" if passed(paths) else "not to be pushed before `steel kernel test CONFIG` passes"
+    stage.ensure(spec(paths, folds, owner), lambda: make(paths, folds, owner), force)
+    is_tested = parts.passed(paths.kernel)
+    tested = "its dry run has passed" if is_tested else "not to be pushed before `steel kernel test CONFIG` passes"
     say(f"kernel: {paths.kernel}; {tested}")
 
 
@@ -66,9 +64,7 @@ def need_finished(paths: Paths, folds: Sequence[int]) -> None:
 def need(paths: Paths, folds: Sequence[int], reader: str) -> None:
     """Refuse to go on with a bundle that is not, or no longer, the solution's."""
     need_finished(paths, folds)
-    metadata = paths.kernel / "kernel-metadata.json"
-    owner = files.read_json(metadata)["id"].partition("/")[0] if metadata.exists() else ""
-    state = stage.look(spec(paths, folds, owner))
+    state = stage.look(spec(paths, folds, of_bundle(paths.kernel)))
     if not state.usable:
         remedy = "wait for it" if state.kind == "running" else "run `steel kernel bundle CONFIG` first"
         raise UserError(f"{reader} needs {paths.kernel}, which is {state}: {remedy}")
@@ -94,8 +90,8 @@ def make(paths: Paths, folds: Sequence[int], owner: str) -> dict[Path, str]:
     kernel, dataset = (f"{owner}/{slug}" for slug in slugs(paths.solution))
     content: dict[str, bytes | Path] = {
         "kernel.py": parts.kernel_text(_header(paths, dataset), dataset, KERNEL, packed(paths.solution)).encode(),
-        "kernel-metadata.json": parts.as_json(parts.kernel_metadata(kernel, dataset)),
-        "dataset/dataset-metadata.json": parts.as_json(parts.dataset_metadata(dataset)),
+        parts.KERNEL: parts.as_json(parts.kernel_metadata(kernel, dataset)),
+        f"dataset/{parts.DATASET}": parts.as_json(parts.dataset_metadata(dataset)),
         f"dataset/{SOLUTION}": parts.as_json(asdict(shipped(paths))),
         f"dataset/{RULES}": paths.decide / rules.RULES,
         f"dataset/{FALLBACKS}": paths.fallbacks / fallback_search.FILE,
@@ -107,12 +103,6 @@ def make(paths: Paths, folds: Sequence[int], owner: str) -> dict[Path, str]:
         file, data = wheel(package)
         content[f"dataset/wheels/{file}"] = data
     return parts.write(paths.kernel, content)
-
-
-def passed(paths: Paths) -> bool:
-    """Whether the bundle that stands has passed its dry run."""
-    record = paths.kernel / DRY_RUN
-    return record.exists() and files.read_json(record)["bundle"] == recorded(paths.kernel)
 
 
 def packed(solution: Solution) -> dict[str, Path]:
@@ -138,30 +128,6 @@ def shipped(paths: Paths) -> Solution:
 def slugs(solution: Solution) -> tuple[str, str]:
     """What Kaggle calls the owner's kernel and dataset: steel-NAME and steel-NAME-weights."""
     return parts.slugs(solution.name, "weights")
-
-
-def owner_name(given: str | None, folder: Path) -> str:
-    """The Kaggle user of the bundle in a folder.
-
-    As given, or as the environment or the token's file says, or as the bundle has it that stands there, or else as
-    Kaggle knows the token.
-    """
-    token = Path(os.environ.get("KAGGLE_CONFIG_DIR", Path.home() / ".kaggle")) / "kaggle.json"
-    metadata = folder / "kernel-metadata.json"
-    name = given or os.environ.get("KAGGLE_USERNAME")
-    if not name and token.is_file():
-        name = files.read_json(token).get("username")
-    if not name and metadata.exists():
-        name = files.read_json(metadata)["id"].partition("/")[0]
-    if not name:
-        try:
-            name = client.user_of(client.open_api())  # of the tokens of today no file tells whose they are
-        except UserError as fault:
-            advice = "give --owner NAME, set KAGGLE_USERNAME, or let your token tell it"
-            raise UserError(f"no Kaggle user name is known: {advice} ({fault})") from None
-    if not re.fullmatch(r"[A-Za-z0-9-]+", name):
-        raise UserError(f"--owner: {name!r} is no Kaggle user name; allowed: letters, digits and -")
-    return name
 
 
 def _threads(paths: Paths) -> int:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from steel import files, specs, stage
 from steel.cli import Options
@@ -25,6 +26,7 @@ from steel.errors import UserError, shorten
 from steel.kaggle import apply, bundle, clean_run
 from steel.kaggle.image import IMAGE, link_packages
 from steel.kaggle.layout import HURRIED
+from steel.kaggle.parts import DRY_RUN
 from steel.paths import Paths
 from steel.progress import say
 from steel.stage import recorded
@@ -43,6 +45,14 @@ class Usage:
     network: str
     log: list[str]
 
+    def __str__(self) -> str:
+        return f"{self.seconds:.0f} s and {self.peak_bytes / 2**30:.1f} GiB of memory"
+
+    def record(self, folder: Path, **found: Any) -> None:
+        """Write down beside the bundle of a folder that its dry run has passed, and what it has shown."""
+        taken = {"seconds": round(self.seconds, 1), "peak_bytes": self.peak_bytes, "network": self.network}
+        files.write_json(folder / DRY_RUN, {"bundle": recorded(folder), **found, **taken})
+
 
 def run(paths: Paths, folds: Sequence[int], images: Path | None) -> None:
     """Run the bundle on the test strips, and record that it gave the bytes that it must; or on those of a folder."""
@@ -51,7 +61,7 @@ def run(paths: Paths, folds: Sequence[int], images: Path | None) -> None:
         root = Path(folder)
         expected = _lay_out(root, paths, images)
         if images is None:  # from here on, what ends otherwise than well has not passed
-            files.remove(paths.kernel / bundle.DRY_RUN)
+            files.remove(paths.kernel / DRY_RUN)
         limit_s = paths.solution.kernel.time_limit_s
         usage = execute(
             root, (paths.kernel / "kernel.py").absolute(), environment(root, paths.solution.machine), limit_s
@@ -63,20 +73,11 @@ def run(paths: Paths, folds: Sequence[int], images: Path | None) -> None:
             )
         _compare(root / "working/submission.csv", expected, _changes(paths, folds))
     n_rows = expected.count(b"\n") - 1
-    taken = f"{usage.seconds:.0f} s and {usage.peak_bytes / 2**30:.1f} GiB of memory"
     if images is not None:
-        say(f"kernel test: the bytes of `steel predict`, {n_rows} rows, in {taken}; only the test strips' are recorded")
+        say(f"kernel test: the bytes of `steel predict`, {n_rows} rows, in {usage}; only the test strips' are recorded")
         return
-    record = {
-        "bundle": recorded(paths.kernel),
-        "rows": n_rows,
-        "submission": hashlib.sha256(expected).hexdigest(),
-        "seconds": round(usage.seconds, 1),
-        "peak_bytes": usage.peak_bytes,
-        "network": usage.network,
-    }
-    files.write_json(paths.kernel / bundle.DRY_RUN, record)
-    say(f"kernel test: passed; the bytes that it must give, {n_rows} rows, in {taken}")
+    usage.record(paths.kernel, rows=n_rows, submission=hashlib.sha256(expected).hexdigest())
+    say(f"kernel test: passed; the bytes that it must give, {n_rows} rows, in {usage}")
 
 
 def execute(

@@ -14,11 +14,13 @@ from steel.competition import SLUG
 from steel.errors import UserError
 from steel.kaggle import template
 from steel.kaggle.pack import zipped
+from steel.stage import recorded
 
 LINE_CHARS = 116  # of the packed code
 SLUG_CHARS = 50  # at most, in the address of a dataset
 TEMPLATE_RUNS = "steel.kaggle.kernel"
-KERNEL = "kernel-metadata.json"
+DATASET, KERNEL = "dataset-metadata.json", "kernel-metadata.json"
+DRY_RUN = "dry_run.json"  # what a dry run has shown, and of which bundle
 
 
 def slugs(name: str, what: str) -> tuple[str, str]:
@@ -64,6 +66,12 @@ def kernel_metadata(kernel: str, dataset: str, internet: bool = False) -> dict[s
 def dataset_metadata(dataset: str) -> dict[str, Any]:
     """What Kaggle is told of a dataset "owner/slug"."""
     return {"title": dataset.partition("/")[2], "id": dataset, "licenses": [{"name": "other"}]}
+
+
+def passed(folder: Path) -> bool:
+    """Whether the bundle that stands in a folder has passed its dry run."""
+    record = folder / DRY_RUN
+    return record.exists() and files.read_json(record)["bundle"] == recorded(folder)
 
 
 def as_json(value: Any) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from steel import files
 from steel.errors import UserError
-from steel.kaggle import bundle, client, remote
+from steel.kaggle import bundle, client, parts, remote
 from steel.kaggle.check import open_submission
 from steel.kaggle.diff import diff
 from steel.kaggle.layout import HURRIED
@@ -24,13 +24,9 @@ def run(paths: Paths, folds: Sequence[int], yes: bool, force: bool = False) -> N
     Each step is written down once it is done, so that a killed push goes on where it was. `force`: run the kernel
     again, though it was pushed as it is.
     """
-    if paths.solution.data.synth is not None:
-        raise UserError(
-            f"{paths.solution.name}: its strips are made up (data.synth), and Kaggle has others; "
-            "allowed: a solution on the competition's own, such as configs/baseline.yaml"
-        )
+    remote.refuse_made_up(paths.solution)
     bundle.need(paths, folds, "kernel push")
-    if not bundle.passed(paths):
+    if not parts.passed(paths.kernel):
         raise UserError(f"{paths.kernel} has not passed its dry run: run `steel kernel test CONFIG` first")
     if not yes:
         for line in plan(paths.kernel):
@@ -43,7 +39,7 @@ def run(paths: Paths, folds: Sequence[int], yes: bool, force: bool = False) -> N
         remote.note(paths.kernel, kernel=None, output=None)
     version = remote.standing_kernel(api, paths.kernel) or remote.send_kernel(api, paths.kernel)
     kernel = f"{kernel_id(paths)}/{version}"
-    if not _compared(paths, version):
+    if not compared(paths, version):
         _prove(api, paths, kernel)
     dice = f"mean Dice {remote.sent(paths.kernel)['output']['dice']:.5f} between Kaggle's submission and the local one"
     say(f"kernel push: {kernel} stands, {dice}; `steel kernel submit CONFIG --yes` submits it")
@@ -53,8 +49,8 @@ def plan(folder: Path) -> list[str]:
     """What a push would send, as far as is known here: a line each for dataset and kernel."""
     held = [path.stat().st_size for path in remote.dataset_files(folder / "dataset")]
     size = f"{len(held)} files, {sum(held) / 1e6:.1f} MB"
-    dataset = files.read_json(folder / "dataset" / remote.DATASET)["id"]
-    kernel = files.read_json(folder / remote.KERNEL)["id"]
+    dataset = files.read_json(folder / "dataset" / parts.DATASET)["id"]
+    kernel = files.read_json(folder / parts.KERNEL)["id"]
     known, same = remote.sent(folder), remote.sent_dataset(folder / "dataset")
     lines = [f"dataset {dataset}, {size}: {_news(known.get('dataset', {}), same)}"]
     pushed = remote.sent_kernel(folder) if same else None
@@ -64,7 +60,7 @@ def plan(folder: Path) -> list[str]:
 def proved(paths: Paths) -> int:
     """The version of the kernel that runs this very bundle, and whose output was compared; a UserError without one."""
     dataset, version = remote.sent_dataset(paths.kernel / "dataset"), remote.sent_kernel(paths.kernel)
-    if dataset is None or version is None or not _compared(paths, version):
+    if dataset is None or version is None or not compared(paths, version):
         raise UserError(
             f"{paths.kernel} was not pushed as it is, run on Kaggle and compared: "
             "run `steel kernel push CONFIG --yes` first"
@@ -72,9 +68,14 @@ def proved(paths: Paths) -> int:
     return version
 
 
+def compared(paths: Paths, version: int) -> bool:
+    """Whether the output of a version was compared with the local submission as it is now."""
+    return remote.sent(paths.kernel).get("output", {}).items() >= _comparison(paths, version).items()
+
+
 def kernel_id(paths: Paths) -> str:
     """The bundle's kernel as "owner/slug"."""
-    return files.read_json(paths.kernel / remote.KERNEL)["id"]
+    return files.read_json(paths.kernel / parts.KERNEL)["id"]
 
 
 def compare(found: Path, local: Path) -> float:
@@ -115,14 +116,10 @@ def _prove(api: Any, paths: Paths, kernel: str) -> None:
     remote.note(paths.kernel, output={**_comparison(paths, int(kernel.rpartition("/")[2])), "dice": dice})
 
 
-def _compared(paths: Paths, version: int) -> bool:
-    """Whether the output of a version was compared with the local submission as it is now."""
-    return remote.sent(paths.kernel).get("output", {}).items() >= _comparison(paths, version).items()
-
-
 def _comparison(paths: Paths, version: int) -> dict[str, Any]:
-    """Of what a comparison is: the version, and the local submission's bytes."""
-    return {"version": version, "submission": files.sha256(paths.submission / FILE)}
+    """Of what a comparison is: the version, and the local submission's bytes, '' without one."""
+    local = paths.submission / FILE
+    return {"version": version, "submission": files.sha256(local) if local.exists() else ""}
 
 
 def _news(known: dict[str, int], same: int | None) -> str:

@@ -14,15 +14,15 @@ from typing import Any
 import requests
 
 from steel import files
-from steel.config import digest
+from steel.config import Solution, digest
 from steel.errors import UserError
 from steel.kaggle import client, endpoints
 from steel.kaggle.endpoints import Pushed
 from steel.kaggle.follow import POLL_S, follow, log_text
+from steel.kaggle.parts import DATASET, KERNEL
 from steel.progress import say
 
 SENT = "sent.json"
-DATASET, KERNEL = "dataset-metadata.json", "kernel-metadata.json"
 TITLE_CHARS = (6, 50)  # of a title, and so of the slug that Kaggle makes of it
 DATASET_POLL_S = 5.0
 N_LOG_LINES = 20
@@ -35,6 +35,15 @@ VERIFY = (
 
 class KernelFailed(UserError):
     """A kernel ended otherwise than well: to be pushed anew, not waited for."""
+
+
+def refuse_made_up(solution: Solution) -> None:
+    """A UserError for a solution on strips that Kaggle does not have."""
+    if solution.data.synth is not None:
+        raise UserError(
+            f"{solution.name}: its strips are made up (data.synth), and Kaggle has others; "
+            "allowed: a solution on the competition's own, such as configs/baseline.yaml"
+        )
 
 
 def send_dataset(api: Any, folder: Path) -> int:

@@ -2,38 +2,37 @@
 
 from collections.abc import Sequence
 
-from steel import files, stage
+from steel import stage
 from steel.decide import fallback_search
 from steel.errors import UserError
-from steel.kaggle import bundle, push, remote
+from steel.kaggle import bundle, parts, push, remote
+from steel.kaggle.owner import of_bundle
 from steel.paths import Paths
 
 
 def lines(paths: Paths, folds: Sequence[int]) -> list[tuple[str, str]]:
     """Name and words of the fallbacks and of the kernel, whose bundle was made."""
     fallbacks = stage.look(fallback_search.spec(paths, folds))
-    parts = [_bundle(paths, folds), _dry_run(paths), *_sent(paths)]
-    return [("fallbacks", str(fallbacks)), ("kernel", "; ".join(parts))]
+    kernel = [_bundle(paths, folds), _dry_run(paths), *_sent(paths)]
+    return [("fallbacks", str(fallbacks)), ("kernel", "; ".join(kernel))]
 
 
 def _bundle(paths: Paths, folds: Sequence[int]) -> str:
     """How the bundle stands, by what is known without the digests of its weights."""
-    metadata = paths.kernel / remote.KERNEL
-    owner = files.read_json(metadata)["id"].partition("/")[0] if metadata.exists() else ""
     try:
         bundle.need_finished(paths, folds)
     except UserError:
         return "stale (what it is made from does not stand)"
     try:
-        return str(stage.look(bundle.spec(paths, folds, owner)))
+        return str(stage.look(bundle.spec(paths, folds, of_bundle(paths.kernel))))
     except UserError as error:  # such as test strips predicted on several numbers of threads
         return f"stale ({error})"
 
 
 def _dry_run(paths: Paths) -> str:
-    if bundle.passed(paths):
+    if parts.passed(paths.kernel):
         return "dry run passed"
-    has_older = (paths.kernel / bundle.DRY_RUN).exists()
+    has_older = (paths.kernel / parts.DRY_RUN).exists()
     return "dry run of an older bundle" if has_older else "no dry run yet"
 
 
@@ -49,7 +48,5 @@ def _sent(paths: Paths) -> list[str]:
         is_same = False
     if not is_same:
         return [f"version {version} pushed of an older bundle"]
-    local = paths.submission / push.FILE
-    compared = {"version": version, "submission": files.sha256(local) if local.exists() else ""}
-    is_compared = sent.get("output", {}).items() >= compared.items()
+    is_compared = push.compared(paths, version)
     return [f"version {version} pushed", "compared" if is_compared else "not compared yet"]

@@ -7,12 +7,10 @@ a training may go on there that was begun here.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import steel
 from steel import __version__, files, specs
@@ -20,61 +18,19 @@ from steel.competition import SLUG
 from steel.config import DataConfig, MachineConfig, ModelConfig, Solution, SplitConfig, digest
 from steel.data.folds import read_folds
 from steel.errors import UserError
-from steel.fit.checkpoint import load_checkpoint
+from steel.fit.checkpoint import epochs_done
 from steel.kaggle import parts, train_kernel
 from steel.kaggle.image import TRAINING_IMAGE, TRAINING_SHIPPED, wheel
 from steel.kaggle.layout import SOLUTION
 from steel.kaggle.pack import needed_by
 from steel.kaggle.train_kernel import FOLDS, JOB, Job
+from steel.kaggle.training import IMAGENET, Training
 from steel.nets.segmenters import title as net_title
-from steel.paths import Paths
 from steel.stage import Spec, source_digest
 
 CODE = ("kaggle/train_bundle", "kaggle/parts", "kaggle/image", "kaggle/pack", "kaggle/template")
-IMAGENET = "imagenet"
 # Kaggle ends a kernel after 12 hours and keeps nothing of it: an hour is left for an epoch longer than those before it.
 LIMIT_S = 11 * 3600.0
-
-
-@dataclass(frozen=True)
-class Training:
-    """One kernel: it trains a model on some folds, and keeps its name until all of them are trained."""
-
-    paths: Paths
-    model: str
-    folds: tuple[int, ...]
-    owner: str
-
-    @property
-    def title(self) -> str:
-        """SOLUTION-train-MODEL-fFOLDS, such as baseline-train-unet-f0-1."""
-        return self.stem + "-".join(map(str, self.folds))
-
-    @property
-    def stem(self) -> str:
-        """What the titles of its model's kernels begin with; the f tells folds 1, 2 from fold 2 of a model unet-1."""
-        return f"{self.paths.solution.name}-train-{self.model}-f"
-
-    @property
-    def folder(self) -> Path:
-        """Where its bundle lies."""
-        return self.paths.kernel.with_name(self.title)
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """What Kaggle calls its kernel and its dataset, each "owner/slug"."""
-        kernel, dataset = parts.slugs(self.title, "data")
-        return f"{self.owner}/{kernel}", f"{self.owner}/{dataset}"
-
-    @property
-    def config(self) -> ModelConfig:
-        """How the model is trained."""
-        return self.paths.solution.models[self.model]
-
-    @property
-    def internet(self) -> bool:
-        """Whether the kernel has it: only to download pretrained weights."""
-        return self.config.weights == IMAGENET
 
 
 def spec(training: Training, left: Sequence[int]) -> Spec:
@@ -93,8 +49,8 @@ def make(training: Training, left: Sequence[int]) -> dict[Path, str]:
     text = parts.kernel_text(_header(training), dataset, train_kernel.__name__, packed(training.config))
     content: dict[str, bytes | Path] = {
         "kernel.py": text.encode(),
-        "kernel-metadata.json": parts.as_json(parts.kernel_metadata(kernel, dataset, training.internet)),
-        "dataset/dataset-metadata.json": parts.as_json(parts.dataset_metadata(dataset)),
+        parts.KERNEL: parts.as_json(parts.kernel_metadata(kernel, dataset, training.internet)),
+        f"dataset/{parts.DATASET}": parts.as_json(parts.dataset_metadata(dataset)),
     }
     content |= {f"dataset/{name}": value for name, value in dataset_of(training, left).items()}
     for package in TRAINING_SHIPPED:
@@ -155,8 +111,7 @@ def _copied(training: Training, left: Sequence[int]) -> dict[str, Path]:
     for fold in left:
         job = specs.of_training(training.paths, training.model, fold)
         assert job.partial is not None
-        state = load_checkpoint(job.partial, torch.device("cpu"))
-        if state is not None and state["key"] == job.key:  # else of another configuration: it would not be continued
+        if epochs_done(job.partial, job.key):  # else of another configuration: it would not be continued
             found[train_kernel.checkpoint_name(fold)] = job.partial
     return found
 

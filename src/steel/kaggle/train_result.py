@@ -6,7 +6,8 @@ from pathlib import Path
 from steel import files, specs, stage
 from steel.config_json import from_json
 from steel.errors import UserError
-from steel.kaggle.train_kernel import DONE, FAILED, RESULT, Result
+from steel.fit.checkpoint import epochs_done
+from steel.kaggle.train_kernel import DONE, FAILED, RESULT, STOPPED, Result
 from steel.paths import Paths
 from steel.progress import say
 from steel.stage import RECORD, Spec
@@ -20,9 +21,9 @@ def adopt(paths: Paths, model: str, output: Path, ended_well: bool = True) -> Re
 
     The record comes as it was written there, with the device, versions and code of there; the stage judges it as that
     of a training on any other machine. Refused is a fold that was trained from something else than the solution now
-    asks for, or that is being trained here; left, and told, one that was finished here meanwhile. A file that is not
-    the one that was written there is refused, for it can be fetched again; but if the kernel has not `ended_well`,
-    it may be torn there, and its fold is left.
+    asks for, or that is being trained here; left, and told, one that was finished here meanwhile, or has come further
+    here. A file that is not the one that was written there is refused, for it can be fetched again; but if the kernel
+    has not `ended_well`, it may be torn there, and its fold is left.
     """
     if not (output / RESULT).exists():
         raise UserError(f"{output} has no {RESULT}: the kernel did not come to its end; its log lies there")
@@ -39,6 +40,8 @@ def adopt(paths: Paths, model: str, output: Path, ended_well: bool = True) -> Re
             raise UserError(f"{torn} is not the file that the kernel wrote: start it again, it is fetched anew")
         elif torn:
             say(f"{spec.name}: {torn} did not come whole from the kernel; nothing is taken over of this fold")
+        elif how == STOPPED and (ahead := _ahead(spec, output)):
+            say(f"{spec.name}: {ahead}")
         else:
             _take(spec, result, int(fold), output)
     return result
@@ -60,6 +63,13 @@ def _stands_otherwise(spec: Spec, output: Path) -> bool:
     """Whether it stands here, and not because this very output was taken over before a kill."""
     found, record = output / spec.folder / RECORD, spec.folder / RECORD
     return stage.look(spec).usable and not (found.exists() and found.read_bytes() == record.read_bytes())
+
+
+def _ahead(spec: Spec, output: Path) -> str:
+    """What to say of a training that has come further here than there; nothing if it has not."""
+    assert spec.partial is not None
+    here, there = (epochs_done(path, spec.key) for path in (spec.partial, output / spec.partial))
+    return f"after epoch {here} here, and kept; the kernel has stopped after epoch {there}" if here > there else ""
 
 
 def _torn(spec: Spec, result: Result, output: Path) -> Path | None:

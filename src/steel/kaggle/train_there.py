@@ -15,9 +15,9 @@ from steel import files, specs, stage
 from steel.data import prepare, split
 from steel.errors import UserError, shorten
 from steel.fit import train
-from steel.kaggle import bundle, client, remote, train_bundle, train_result, train_trial
-from steel.kaggle.train_bundle import Training
+from steel.kaggle import client, parts, remote, train_bundle, train_result, train_trial
 from steel.kaggle.train_kernel import FAILED, RESULT
+from steel.kaggle.training import Training
 from steel.paths import Paths
 from steel.progress import say
 from steel.stage import Spec
@@ -25,21 +25,15 @@ from steel.stage import Spec
 UNDER_WAY, OUTPUT = "under_way.json", "output"
 
 
-def run(paths: Paths, model: str, folds: Sequence[int], owner: str | None, yes: bool, force: bool = False) -> None:
+def run(training: Training, yes: bool, force: bool = False) -> None:
     """Train a model on Kaggle, on those of some folds that do not stand here.
 
     Without `yes`: pack, try the kernel here, and say what would be sent. With it: send, wait, fetch, take over.
     `force`: send anew, though an earlier version, or another kernel of the same folds, may still run.
     """
-    if model not in paths.solution.models:
-        raise UserError(f"--model: the solution has no model {model!r}; allowed: {', '.join(paths.solution.models)}")
-    if yes and paths.solution.data.synth is not None:
-        raise UserError(
-            f"{paths.solution.name}: its strips are made up (data.synth), and Kaggle has others; "
-            "allowed: a solution on the competition's own, such as configs/baseline.yaml"
-        )
-    training = Training(paths, model, tuple(folds), "")
-    training = replace(training, owner=bundle.owner_name(owner, training.folder))
+    paths = training.paths
+    if yes:
+        remote.refuse_made_up(paths.solution)
     stage.need(prepare.spec(paths), "kernel train")
     stage.need(split.spec(paths), "kernel train")
     if force and yes:
@@ -47,7 +41,8 @@ def run(paths: Paths, model: str, folds: Sequence[int], owner: str | None, yes: 
     known = _under_way(training)
     left = _left(training)
     if not known and not left:
-        say(f"kernel train: {model} stands on the folds {_numbers(folds)}; nothing is to be trained there")
+        stands = f"{training.model} stands on the folds {_numbers(training.folds)}"
+        say(f"kernel train: {stands}; nothing is to be trained there")
         return
     if not known:
         if not force:
@@ -90,7 +85,7 @@ def _pack(training: Training, left: Sequence[int]) -> None:
     train_bundle.weights_file(training.config)
     train.check(Paths(replace(solution, models={model: train_trial.reduced_model(training.config)})), model)
     stage.ensure(train_bundle.spec(training, left), lambda: train_bundle.make(training, left))
-    if not train_trial.passed(training):
+    if not parts.passed(training.folder):
         train_trial.run(training, left[0])
 
 

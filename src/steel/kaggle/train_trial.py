@@ -25,29 +25,20 @@ from steel.errors import UserError
 from steel.fit import train
 from steel.fit.checkpoint import load_weights
 from steel.kaggle import dryrun, parts, train_bundle, train_result
-from steel.kaggle.dryrun import Usage
 from steel.kaggle.image import TRAINING_IMAGE
-from steel.kaggle.train_bundle import IMAGENET, Training
+from steel.kaggle.training import IMAGENET, Training
 from steel.nets.build import build
 from steel.paths import Paths
 from steel.progress import say
-from steel.stage import recorded
 
-DRY_RUN = "dry_run.json"
 N_DEFECT, N_CLEAN = 4, 2  # strips of each fold, at most
 BATCH, SAMPLES = 2, 4  # of each phase, which lasts one epoch
 LIMIT_S = 3600.0  # for what takes a minute or two
 
 
-def passed(training: Training) -> bool:
-    """Whether the bundle that stands has passed its dry run."""
-    record = training.folder / DRY_RUN
-    return record.exists() and files.read_json(record)["bundle"] == recorded(training.folder)
-
-
 def run(training: Training, fold: int) -> None:
     """Run the kernel on a reduced training of one fold; record that it left what is trained here."""
-    files.remove(training.folder / DRY_RUN)
+    files.remove(training.folder / parts.DRY_RUN)
     bundle, machine = training.folder.absolute(), training.paths.solution.machine
     with tempfile.TemporaryDirectory(prefix="steel-kernel-") as name:
         root, home = Path(name), Path(name) / "home"
@@ -63,7 +54,9 @@ def run(training: Training, fold: int) -> None:
         usage = dryrun.execute(root, bundle / "kernel.py", variables, LIMIT_S, packages=TRAINING_IMAGE)
         with contextlib.chdir(home):
             is_equal = _take_over(small, root / "working", expected)
-    _record(training, usage, is_equal)
+    usage.record(training.folder, weights="equal" if is_equal else "of the same shapes")
+    weights = "the weights of a training here, byte by byte" if is_equal else "weights that fit the net"
+    say(f"kernel train: the dry run has passed; {weights}, in {usage}")
 
 
 def reduced(training: Training, root: Path) -> Solution:
@@ -152,17 +145,3 @@ def _take_over(small: Training, output: Path, expected: bytes) -> bool:
     if not is_equal and spec.env["device"].startswith("cpu"):  # a GPU adds in any order
         raise UserError(f"kernel train: the dry run gives other weights than a training here; it is {state}")
     return is_equal
-
-
-def _record(training: Training, usage: Usage, is_equal: bool) -> None:
-    record = {
-        "bundle": recorded(training.folder),
-        "weights": "equal" if is_equal else "of the same shapes",
-        "seconds": round(usage.seconds, 1),
-        "peak_bytes": usage.peak_bytes,
-        "network": usage.network,
-    }
-    files.write_json(training.folder / DRY_RUN, record)
-    weights = "the weights of a training here, byte by byte" if is_equal else "weights that fit the net"
-    taken = f"{usage.seconds:.0f} s and {usage.peak_bytes / 2**30:.1f} GiB of memory"
-    say(f"kernel train: the dry run has passed; {weights}, in {taken}")
