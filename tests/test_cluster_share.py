@@ -31,6 +31,7 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         ("oof", {"threads": 2}, {}, (2, 2)),
         ("oof", {"threads": 2}, {"cpus_per_job": 3}, (3, 2)),
         ("train", {}, {"cpus_per_job": 3}, (3, 3)),
+        ("train", {"devices": 2}, {}, (4, 2)),  # one training at a time, its cores shared out
     ],
 )
 def test_on_a_cpu_a_job_has_the_threads_of_this_program(
@@ -40,6 +41,13 @@ def test_on_a_cpu_a_job_has_the_threads_of_this_program(
     found = share_of(solution, stage, CPU_NODES)
     assert (found.cpus, found.machine.threads) == expected
     assert (found.gpus, found.machine.device, found.machine.workers) == (0, "cpu", None)
+
+
+def test_several_devices_are_those_of_one_node() -> None:
+    found = share_of(replace(SOLUTION, machine=MachineConfig(devices=4)), "train", GPU_NODES)
+    assert (found.gpus, found.cpus, found.machine.threads, found.machine.workers) == (4, 40, 10, 8)
+    assert [node.name for node in GPU_NODES if found.fits(node)] == ["three"]
+    assert share_of(replace(SOLUTION, machine=MachineConfig(devices=4)), "oof", GPU_NODES).gpus == 1
 
 
 @pytest.mark.parametrize(
