@@ -31,6 +31,7 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         ("oof", {"threads": 2}, {}, (2, 2)),
         ("oof", {"threads": 2}, {"cpus_per_job": 3}, (3, 2)),
         ("train", {}, {"cpus_per_job": 3}, (3, 3)),
+        ("train", {"devices": 2}, {}, (4, 2)),  # one training at a time, its cores shared out
     ],
 )
 def test_on_a_cpu_a_job_has_the_threads_of_this_program(
@@ -40,6 +41,16 @@ def test_on_a_cpu_a_job_has_the_threads_of_this_program(
     found = share_of(solution, stage, CPU_NODES)
     assert (found.cpus, found.machine.threads) == expected
     assert (found.gpus, found.machine.device, found.machine.workers) == (0, "cpu", None)
+
+
+def test_several_devices_are_those_of_one_node() -> None:
+    found = share_of(replace(SOLUTION, machine=MachineConfig(devices=4)), "train", GPU_NODES)
+    assert (found.gpus, found.cpus, found.machine.threads, found.machine.workers) == (4, 40, 10, 8)
+    assert [node.name for node in GPU_NODES if found.fits(node)] == ["three"]
+    assert share_of(replace(SOLUTION, machine=MachineConfig(devices=4)), "oof", GPU_NODES).gpus == 1
+    half = replace(SOLUTION, machine=MachineConfig(devices=4), ray=RayConfig(gpus_per_job=0.5))
+    with pytest.raises(UserError, match=r"^ray\.gpus_per_job: 0\.5 for a training on 4 devices; allowed: 4, null$"):
+        share_of(half, "train", GPU_NODES)
 
 
 @pytest.mark.parametrize(
@@ -73,16 +84,3 @@ def test_what_no_node_has_is_refused() -> None:
     )
     with pytest.raises(UserError, match=r"^machine\.device: 'cuda' is not to be had \(no GPU for a job\); allowed: "):
         share_of(replace(SOLUTION, machine=MachineConfig(device="cuda")), "train", CPU_NODES)
-
-
-def test_a_training_on_several_devices_has_them_all() -> None:
-    """And its predictions one, as ever."""
-    two = replace(SOLUTION, machine=MachineConfig(devices=2))
-    on_gpus, on_cores, alone = (
-        share_of(two, stage, nodes) for stage, nodes in (("train", GPU_NODES), ("train", CPU_NODES), ("oof", GPU_NODES))
-    )
-    assert (on_gpus.cpus, on_gpus.gpus, on_gpus.machine.threads) == (20, 2, 10)
-    assert (on_cores.cpus, on_cores.gpus, on_cores.machine.threads) == (4, 0, 2)  # four cores, two a process
-    assert (alone.cpus, alone.gpus) == (10, 1)
-    with pytest.raises(UserError, match=r"^ray\.gpus_per_job: 0\.5 for a training on 2 devices; allowed: 2, null$"):
-        share_of(replace(two, ray=RayConfig(gpus_per_job=0.5)), "train", GPU_NODES)

@@ -217,7 +217,8 @@ class RayConfig:
     address: str | None = None
     """auto (the cluster that this machine belongs to), HOST:PORT of its head, or null: a Ray of this machine alone."""
     gpus_per_job: float | None = None
-    """GPUs of a job (>= 0; with 0.5 two jobs share one); null: 1 where the cluster has any, but 0 for device: cpu."""
+    """GPUs of a job (>= 0; with 0.5 two jobs share one); null: 1 where the cluster has any (a training takes
+    machine.devices), but 0 for device: cpu."""
     cpus_per_job: int | None = None
     """CPUs of a job (>= 1), and its threads if machine.threads is null; null: the threads it has without Ray, beside a
     GPU that GPU's share of its node."""

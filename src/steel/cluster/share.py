@@ -38,9 +38,9 @@ def share_of(solution: Solution, stage: str, nodes: Sequence[Node]) -> Share:
     from steel.device import for_training  # torch: jobs import this room, and settle OpenMP before
 
     ray, machine = solution.ray, solution.machine
+    n_devices = machine.devices if stage == "train" else 1  # of one node, all of them
     has_gpus = any(node.gpus for node in nodes) and machine.device != "cpu"
-    n_devices = machine.devices if stage == "train" else 1
-    gpus = float(has_gpus * n_devices) if ray.gpus_per_job is None else ray.gpus_per_job
+    gpus = float(has_gpus) * n_devices if ray.gpus_per_job is None else ray.gpus_per_job
     if 0 < gpus < n_devices and n_devices > 1:
         raise UserError(f"ray.gpus_per_job: {gpus:g} for a training on {n_devices} devices; allowed: {n_devices}, null")
     if machine.device == "cuda" and not gpus:
@@ -48,11 +48,11 @@ def share_of(solution: Solution, stage: str, nodes: Sequence[Node]) -> Share:
     if gpus:
         per_gpu = [node.cpus / node.gpus for node in nodes if node.gpus]
         cpus = ray.cpus_per_job or max(1, int(min(per_gpu, default=1) * gpus))
-        workers = min(LOADERS, cpus) if machine.workers is None else machine.workers
+        workers = min(LOADERS, max(1, cpus // n_devices)) if machine.workers is None else machine.workers
         machine = replace(machine, device="cuda", workers=workers)
     else:
         here = for_training(solution) if stage == "train" else machine
-        cpus = ray.cpus_per_job or (here.threads or cores()) * n_devices
+        cpus = ray.cpus_per_job or n_devices * (here.threads or cores())
         machine = replace(machine, device="cpu")
     share = Share(cpus, gpus, replace(machine, threads=machine.threads or max(1, cpus // n_devices)))
     if not any(share.fits(node) for node in nodes):

@@ -87,6 +87,7 @@ def make(paths: Paths, name: str, fold: int, deadline: Deadline | None = None) -
 
     Raises OutOfTime after the checkpoint of an epoch if the deadline allows no other. One epoch is always trained.
     """
+    check_training(paths.solution.machine)
     title, weights = f"train {name} fold {fold}", paths.fold(name, fold) / "weights.safetensors"
     dist.launch(paths.solution.machine, title, fit, paths, name, fold, deadline or Deadline())
     return {weights: files.sha256(weights)}
