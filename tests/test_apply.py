@@ -102,7 +102,7 @@ def test_the_stored_configuration_counts(here: Path) -> None:
 @pytest.mark.usefixtures("here")
 def test_the_machine_is_that_of_the_command() -> None:
     stored = tiny.solution()
-    found, _ = apply_room._finished(Paths(tiny.solution("--machine.workers", "3", "--predict.batch", "1")))
+    found, _ = apply_room.finished(Paths(tiny.solution("--machine.workers", "3", "--predict.batch", "1")))
     assert (found.machine.workers, stored.machine.workers) == (3, 0)
     assert replace(found, machine=stored.machine) == stored
 

@@ -25,6 +25,7 @@ from steel.infer.predictor import Predictor
 from steel.infer.store import open_store
 from steel.kaggle import kernel
 from steel.kaggle.budget import Budget
+from steel.kaggle.ensemble import Ensemble
 from steel.kaggle.submission import check_submission
 from steel.nets.build import Outputs
 from steel.paths import Paths
@@ -182,7 +183,7 @@ def test_a_gate_that_a_segmenter_gives_is_asked_for(prob: float, code: str) -> N
     rules = Rules((Rule(128, 600, 0.5),) * 4)
     decision = Decision(["unet"], ["unet"], [0], Blend.equal(1, 1), rules, rules, {})
     fake = Fake(prob)
-    ensemble = kernel.Ensemble({"unet": cast(Predictor, fake)}, decision, 2)
+    ensemble = Ensemble({"unet": cast(Predictor, fake)}, decision, 2)
     queue = kernel.Queue([ensemble], Budget(60))
     strips = {f"{i}.jpg": np.zeros((256, 1600), np.uint8) for i in range(2)}
     queue.add(strips)
@@ -195,7 +196,7 @@ def test_without_any_gate_a_rule_that_never_shows_is_closed() -> None:
     never, always = Rule(128, 409_601, 0.0), Rule(128, 0, 0.0)
     for rules, n in ((never, never, never, never), 2), ((never, never, always, never), 0):
         decision = Decision(["unet"], [], [0], Blend.equal(1, 0), Rules(rules), Rules(rules), {})
-        queue = kernel.Queue([kernel.Ensemble({"unet": cast(Predictor, Fake(1.0))}, decision, 2)], Budget(60))
+        queue = kernel.Queue([Ensemble({"unet": cast(Predictor, Fake(1.0))}, decision, 2)], Budget(60))
         queue.add({f"{i}.jpg": np.zeros((256, 1600), np.uint8) for i in range(2)})
         assert queue.n_closed == n
 
@@ -221,7 +222,7 @@ def test_the_next_strips_are_read_while_the_last_are_at_work(monkeypatch: pytest
 @pytest.mark.usefixtures("here")
 def test_gates_are_those_of_the_store() -> None:
     """The classifiers' double precision survives the queue."""
-    ensemble = kernel.Ensemble.load(DATASET, tiny.solution())
+    ensemble = Ensemble.load(DATASET, tiny.solution())
     stored = open_store(Paths(tiny.solution()).test("gate"))
     strips = np.stack([read_strip(RAW / "test_images" / name) for name in stored.image_ids[:4]])
     assert stored.gate is not None

@@ -23,6 +23,7 @@ from steel.decide.rules import Rules
 from steel.infer.predictor import Predictor
 from steel.kaggle import kernel
 from steel.kaggle.budget import Budget, Work
+from steel.kaggle.ensemble import Ensemble
 from steel.kaggle.submission import check_submission
 from steel.nets.build import Outputs
 
@@ -181,7 +182,7 @@ def test_a_fallback_takes_its_part_of_the_models() -> None:
     rules = Rules((Rule(128, 600, 0.5),) * 4)
     names = ["a", "b", "c", "g", "h"]
     decision = Decision(names[:3], names[3:], [2, 5, 7], Blend.equal(3, 2), rules, rules, {})
-    whole = kernel.Ensemble({name: predictor(name in "abc") for name in names}, decision, 4)
+    whole = Ensemble({name: predictor(name in "abc") for name in names}, decision, 4)
     assert whole.work == Work({"g": 6, "h": 6}, {"a": 6, "b": 6, "c": 6})
     left = Decision(["b"], ["h"], [5], Blend.equal(1, 1), rules, rules, {})
     found = whole.reduced(Fallback(["identity"], left, 0.5))
@@ -212,7 +213,7 @@ class Told(Budget):
 def test_what_the_segmenters_will_be_asked_about(n_waiting: int, n_encoded: int, n_closed: int, n_open: float) -> None:
     """Batches of 4: the open share of those to be read, and the strips that wait."""
     rules = Rules((Rule(128, 600, 0.5),) * 4)
-    ensemble = kernel.Ensemble({}, Decision(["a"], [], [0], Blend.equal(1, 0), rules, rules, {}), 4)
+    ensemble = Ensemble({}, Decision(["a"], [], [0], Blend.equal(1, 0), rules, rules, {}), 4)
     budget = Told(60)
     queue = kernel.Queue([ensemble], budget)
     queue.waiting = [("", np.zeros((256, 1600), np.uint8), {})] * n_waiting

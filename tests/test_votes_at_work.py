@@ -26,8 +26,9 @@ from steel.decide.expected import Calibration, ExpectedRule
 from steel.decide.rule import Rule
 from steel.decide.rules import Rules
 from steel.infer.predictor import Predictor
-from steel.kaggle import apply, kernel, submit
+from steel.kaggle import kernel, submit
 from steel.kaggle.budget import Budget
+from steel.kaggle.ensemble import Ensemble
 from steel.nets.build import Outputs
 from steel.paths import Paths
 
@@ -82,13 +83,13 @@ Way = Callable[[Fakes, Decision, int], NDArray[np.bool_]]
 def by_apply(fakes: Fakes, decision: Decision, n: int) -> NDArray[np.bool_]:
     """Which classes (n, 4) of n strips are shown by `predict --images`."""
     strips = np.stack([np.full((256, 1600), i, np.uint8) for i in range(n)])
-    masks = apply._masks(strips, cast(dict[str, Predictor], fakes), decision)
-    return np.stack([_shown(one) for one in masks])
+    found = Ensemble(cast(dict[str, Predictor], fakes), decision, 2)(strips)
+    return np.stack([_shown(np.stack([rle.decode(code) for code in one.rles])) for one in found])
 
 
 def by_kernel(fakes: Fakes, decision: Decision, n: int) -> NDArray[np.bool_]:
     """The same by the kernel."""
-    queue = kernel.Queue([kernel.Ensemble(cast(dict[str, Predictor], fakes), decision, n)], Budget(60))
+    queue = kernel.Queue([Ensemble(cast(dict[str, Predictor], fakes), decision, n)], Budget(60))
     queue.add({f"{i}.jpg": np.full((256, 1600), i, np.uint8) for i in range(n)})
     rows = queue.run(to_the_end=True)
     codes = [rows.get(f"{i}.jpg", [""] * N_CLASSES) for i in range(n)]

@@ -46,17 +46,24 @@ def read_strip_and_digest(path: Path) -> tuple[NDArray[np.uint8], str]:
         raise UserError(f"{path}: no such file: expected an image") from None
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror}): expected an image") from None
-    fault_text = _fault(data)
-    if fault_text:
-        raise UserError(f"{path}: {fault_text}")
+    try:
+        return decode_strip(data), hashlib.sha256(data).hexdigest()
+    except UserError as fault:
+        raise UserError(f"{path}: {fault}") from None
+
+
+def decode_strip(data: bytes) -> NDArray[np.uint8]:
+    """`read_strip` of a file's bytes; its UserError does not name the file."""
+    if fault := _fault(data):
+        raise UserError(fault)
     image = _decode(data)
     if image is None:
-        raise UserError(f"{path}: the image data is damaged: expected a whole JPEG or PNG")
+        raise UserError("the image data is damaged: expected a whole JPEG or PNG")
     if image.shape[:2] != (HEIGHT, WIDTH):
-        raise UserError(f"{path}: {image.shape[0]}x{image.shape[1]} px: expected {HEIGHT}x{WIDTH} (height x width)")
+        raise UserError(f"{image.shape[0]}x{image.shape[1]} px: expected {HEIGHT}x{WIDTH} (height x width)")
     if image.dtype != np.uint8:
-        raise UserError(f"{path}: {8 * image.itemsize} bits per channel: expected 8")
-    return _grey(path, image), hashlib.sha256(data).hexdigest()
+        raise UserError(f"{8 * image.itemsize} bits per channel: expected 8")
+    return _grey(image)
 
 
 def _fault(data: bytes) -> str:
@@ -107,13 +114,13 @@ def _decode(data: bytes) -> NDArray | None:
         return None
 
 
-def _grey(path: Path, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if image.ndim == 2:
         return image
     if image.shape[2] != 3:
-        raise UserError(f"{path}: {image.shape[2]} channels: expected grey or RGB without transparency")
+        raise UserError(f"{image.shape[2]} channels: expected grey or RGB without transparency")
     b, g, r = cv2.split(image)
     spread = int(max(cv2.norm(x, y, cv2.NORM_INF) for x, y in ((b, g), (g, r), (b, r))))
     if spread > GREY_TOLERANCE:
-        raise UserError(f"{path}: coloured, channels differ by {spread} levels: expected at most {GREY_TOLERANCE}")
+        raise UserError(f"coloured, channels differ by {spread} levels: expected at most {GREY_TOLERANCE}")
     return g if spread == 0 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)  # type: ignore[return-value]

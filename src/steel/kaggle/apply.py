@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from steel import cli, files
 from steel.cli import Options
+from steel.competition import N_CLASSES
 from steel.config import Solution
 from steel.data.images import list_images, read_strip
-from steel.decide.combine import Outputs
 from steel.decide.decision import Decision
-from steel.decide.ensemble import mean_gate
 from steel.decide.run import RULES, SOLUTION, check_whole
 from steel.errors import UserError
-from steel.infer.predictor import Predictor, quantise, sum_pixels
+from steel.kaggle.ensemble import Ensemble, chunk_of
 from steel.kaggle.submission import check_submission, write_submission
-from steel.kaggle.submit import encode_strip, mask_strip
 from steel.paths import Paths
 from steel.progress import say, track
 from steel.report.overlay import outline
@@ -37,29 +35,30 @@ def run(paths: Paths, options: Options) -> None:
     if options.overlay and options.overlay.resolve() == images.resolve():
         raise UserError(f"--overlay {options.overlay} is the folder of the strips; pictures want one of their own")
     image_ids = list_images(images)
-    solution, decision = _finished(paths)
-    if differing := [key for key in STORED if getattr(solution, key) != getattr(paths.solution, key)]:
-        say(f"predict: {', '.join(differing)} as the run stored it in {paths.decide / 'solution.json'}, not as given")
-    predictors = {name: Predictor.load(Paths(solution), name, decision.folds) for name in solution.models}
+    solution, decision = finished(paths)
+    ensemble = Ensemble.of(solution, decision, weights_of(solution, decision))
     pictures = _picture_names(image_ids)
     rows: list[list[str]] = []
-    starts = range(0, len(image_ids), solution.predict.batch)
+    chunk = chunk_of(solution.predict.batch)
     with files.atomic(out) as temporary:
-        for start in track(starts, "predict", "batches"):
-            part = image_ids[start : start + solution.predict.batch]
+        for start in track(range(0, len(image_ids), chunk), "predict", f"x {chunk} strips"):
+            part = image_ids[start : start + chunk]
             strips = np.stack([read_strip(images / image_id) for image_id in part])
-            for image_id, strip, masks in zip(part, strips, _masks(strips, predictors, decision), strict=True):
-                rows.append(encode_strip(masks))
+            for image_id, strip, found in zip(part, strips, ensemble(strips), strict=True):
+                rows.append(found.rles)
                 if options.overlay:
-                    _write_overlay(options.overlay / pictures[image_id], strip, masks)
+                    _write_overlay(options.overlay / pictures[image_id], strip, found.masks)
         write_submission(temporary, image_ids, rows)
         check_submission(temporary, image_ids)
     shown = sum(any(row) for row in rows)
     say(f"predict: {len(image_ids)} strips, {shown} with a defect shown, written to {out}")
 
 
-def _finished(paths: Paths) -> tuple[Solution, Decision]:
-    """The configuration and the rules that a run ended with; only the machine is taken from the command."""
+def finished(paths: Paths) -> tuple[Solution, Decision]:
+    """The configuration and the rules that a run ended with; only the machine is taken from the command.
+
+    Raises UserError unless weights, held-out probabilities and rules stand and belong together.
+    """
     stored, rules = paths.decide / SOLUTION, paths.decide / RULES
     if not stored.exists() or not rules.exists():
         raise UserError(
@@ -77,17 +76,15 @@ def _finished(paths: Paths) -> tuple[Solution, Decision]:
                 raise UserError(
                     f"{paths.fold(name, fold)} was trained anew since the rules were tuned: run oof and decide"
                 )
+    if differing := [key for key in STORED if getattr(solution, key) != getattr(paths.solution, key)]:
+        say(f"predict: {', '.join(differing)} as the run stored it in {stored}, not as given")
     return replace(solution, machine=paths.solution.machine), decision
 
 
-def _masks(strips: NDArray[np.uint8], predictors: dict[str, Predictor], decision: Decision) -> list[NDArray[np.bool_]]:
-    """Masks (4, 256, 1600) of each strip of a batch (b, 256, 1600)."""
-    probs = [predictor(strips) for predictor in predictors.values()]
-    maps = [(quantise(prob.maps), sum_pixels(prob.maps)) for prob in probs if prob.maps is not None]
-    labels = [prob.labels.double().cpu().numpy() for prob in probs if prob.labels is not None]  # each (b, 4)
-    gate = mean_gate(labels, len(strips), decision.blend.gate_counts)
-    each = [Outputs([m[i] for m, _ in maps], np.stack([sums[i] for _, sums in maps])) for i in range(len(strips))]
-    return [mask_strip(outputs, gate[i], decision) for i, outputs in enumerate(each)]
+def weights_of(solution: Solution, decision: Decision) -> dict[str, list[Path]]:
+    """Files of the weights of each model, one for each fold that votes."""
+    paths = Paths(solution)
+    return {name: [paths.fold(name, k) / "weights.safetensors" for k in decision.folds] for name in solution.models}
 
 
 def _picture_names(image_ids: list[str]) -> dict[str, str]:
@@ -96,6 +93,8 @@ def _picture_names(image_ids: list[str]) -> dict[str, str]:
     return {i: f"{Path(i).stem if times[Path(i).stem] == 1 else i}.png" for i in image_ids}
 
 
-def _write_overlay(path: Path, strip: NDArray[np.uint8], masks: NDArray[np.bool_]) -> None:
+def _write_overlay(path: Path, strip: NDArray[np.uint8], masks: NDArray[np.bool_] | None) -> None:
+    if masks is None:
+        masks = np.zeros((N_CLASSES, *strip.shape), np.bool_)
     with files.atomic(path) as temporary:
         temporary.write_bytes(cv2.imencode(".png", outline(strip, masks))[1].tobytes())

@@ -1,42 +1,34 @@
 """What runs inside the Kaggle kernel: from a bundle and a folder of strips to `submission.csv`, the bytes of `submit`.
 
-The classifiers are asked first. A strip on which the rules then show nothing, whatever its maps (`closed`), skips the
-segmenters: half of them do. The others wait until they fill a batch. A strip's bytes do not depend on its company.
+Strips that the classifiers close skip the segmenters (`steel.kaggle.ensemble`); the others wait until a batch is full.
+A strip's bytes do not depend on its company.
 """
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steel import files, rle
+from steel import files
 from steel.competition import N_CLASSES
 from steel.config import MachineConfig, Solution
 from steel.config_json import from_json
 from steel.data.images import list_images, read_strip
 from steel.data.labels import read_image_list
 from steel.decide import fallback
-from steel.decide.closed import closed
-from steel.decide.combine import Outputs
-from steel.decide.decision import Decision
-from steel.decide.ensemble import mean_gate
-from steel.decide.fallback import Fallback
-from steel.decide.rules import apply_to_map
 from steel.errors import UserError
-from steel.infer.predictor import Predictor, quantise, sum_pixels
-from steel.kaggle.budget import Budget, Work
-from steel.kaggle.layout import FALLBACKS, HURRIED, RULES, SOLUTION, weights_name
+from steel.kaggle.budget import Budget
+from steel.kaggle.ensemble import Ensemble, Labels
+from steel.kaggle.layout import FALLBACKS, HURRIED, SOLUTION
 from steel.kaggle.submission import check_submission, write_submission
-from steel.nets.build import Outputs as NetOutputs
 from steel.progress import say, track
 
 WRITE_EVERY_S = 60.0
-Labels = dict[str, NDArray[np.float64]]  # class probabilities of some models, by name
 
 
 def run(competition: Path, dataset: Path, working: Path) -> None:
@@ -136,80 +128,6 @@ def _read(folder: Path, image_ids: Sequence[str]) -> dict[str, NDArray[np.uint8]
     return strips
 
 
-@dataclass(frozen=True)
-class Ensemble:
-    """Models of a bundle on their device, and what is decided on what they say."""
-
-    predictors: dict[str, Predictor]
-    decision: Decision
-    batch: int
-
-    @classmethod
-    def load(cls, dataset: Path, solution: Solution) -> "Ensemble":
-        """Read rules and weights: all models, all folds, all views."""
-        decision = Decision.load(dataset / RULES, solution)
-        weights = {name: [dataset / weights_name(name, fold) for fold in decision.folds] for name in solution.models}
-        predictors = {name: Predictor.of(solution, name, found) for name, found in weights.items()}
-        return cls(predictors, decision, solution.predict.batch)
-
-    def reduced(self, fallback: Fallback) -> "Ensemble":
-        """The part of it that a fallback asks for, under its rules."""
-        decision, views = fallback.decision, fallback.views
-        nets = [self.decision.folds.index(fold) for fold in decision.folds]
-        predictors = {
-            name: replace(one, nets=[one.nets[i] for i in nets], views=views)
-            for name, one in self.predictors.items()
-            if name in (*decision.segmenters, *decision.gates)
-        }
-        return Ensemble(predictors, decision, self.batch)
-
-    @property
-    def device(self) -> torch.device:
-        """Where they run."""
-        return next(iter(self.predictors.values())).device
-
-    @property
-    def work(self) -> Work:
-        """What a batch costs, in passes."""
-        passes = {name: one.n_passes for name, one in self.predictors.items()}
-        return Work(
-            {name: n for name, n in passes.items() if not self.predictors[name].gives_maps},
-            {name: n for name, n in passes.items() if self.predictors[name].gives_maps},
-        )
-
-    def classify(self, strips: NDArray[np.uint8], budget: Budget) -> Labels:
-        """Class probabilities (b, 4) of some strips (b, 256, 1600) by the classifiers."""
-        names = [name for name in self.decision.gates if not self.predictors[name].gives_maps]
-        return {name: _labels(self._ask(name, strips, budget).labels) for name in names}
-
-    def may_show(self, labels: Labels, n: int) -> NDArray[np.bool_]:
-        """Which of n strips need maps (n,), by what the classifiers say: all, if joint heads have still to vote."""
-        if len(labels) < len(self.decision.gates):
-            return np.ones(n, np.bool_)
-        return ~closed(self.decision.tuned, self._gate(labels, n))
-
-    def encode(self, strips: NDArray[np.uint8], labels: Labels, budget: Budget) -> list[list[str]]:
-        """Run-length codes of the four masks of each strip (b, 256, 1600), of which the classifiers gave the labels."""
-        found = {name: self._ask(name, strips, budget) for name in self.decision.segmenters}
-        joint = {name: _labels(one.labels) for name, one in found.items() if one.labels is not None}
-        gate = self._gate(labels | joint, len(strips))
-        maps = [quantise(one.main) for one in found.values()]  # each (b, 4, 256, 1600)
-        sums = np.stack([sum_pixels(one.main) for one in found.values()], axis=1)  # (b, m, 4)
-        rows = []
-        for i in range(len(strips)):
-            prob, tail_px = Outputs([one[i] for one in maps], sums[i]).combine(self.decision.blend)
-            rows.append([rle.encode(mask) for mask in apply_to_map(self.decision.tuned, prob, gate[i], tail_px)])
-        return rows
-
-    def _ask(self, name: str, strips: NDArray[np.uint8], budget: Budget) -> NetOutputs:
-        one = self.predictors[name]
-        return budget.timed(name, one.n_passes, lambda: one(strips))
-
-    def _gate(self, labels: Labels, n: int) -> NDArray[np.float32]:
-        """The gates (n, 4) of n strips, by the votes of all models that give any."""
-        return mean_gate([labels[name] for name in self.decision.gates], n, self.decision.blend.gate_counts)
-
-
 class Queue:
     """Strips that wait, with what the classifiers say of them, until they fill a batch for the segmenters.
 
@@ -248,7 +166,8 @@ class Queue:
             del self.waiting[: ensemble.batch]
             labels = {name: np.stack([one[name] for one in each]) for name in each[0]}
             try:
-                rows |= zip(image_ids, ensemble.encode(np.stack(strips), labels, self.budget), strict=True)
+                found = ensemble.find(np.stack(strips), labels, self.budget)
+                rows |= {image_id: one.rles for image_id, one in zip(image_ids, found, strict=True)}
             except Exception as error:
                 self._lose(image_ids, error)
             else:
@@ -269,8 +188,3 @@ class Queue:
         before = self.way
         self.way = self.budget.choose([way.work for way in self.ways], before, n_done, n_left, n_open)
         return self.way > before
-
-
-def _labels(prob: torch.Tensor | None) -> NDArray[np.float64]:
-    assert prob is not None
-    return prob.double().cpu().numpy()
