@@ -112,7 +112,7 @@ def test_options_of_a_stage(config: str) -> None:
     assert parse("train", "", [config, "--model", "gate", "--fold", "2", "--force"])[1] == Options(True, (2,), "gate")
     assert parse("decide", "", [config, "--folds", "1,0"])[1].folds == (0, 1)
     found = parse("predict", "", [config, "--images", "a", "--out", "b.csv", "--overlay", "c"])[1]
-    assert (found.images, found.out, found.overlay) == (Path("a"), Path("b.csv"), Path("c"))
+    assert (found.images, found.out, found.overlay) == ("a", Path("b.csv"), Path("c"))
 
 
 FOLD = "is not a fold; allowed: 0..2, as in"
@@ -159,8 +159,21 @@ ON_THE_LINE = [
     ("train --executor slurm", "machine.executor: slurm is not allowed; allowed: serial, ray"),
     ("decide --executor ray", None),
     ("decide --model unet", None),
-    ("predict --images a", "--images DIR and --out FILE.csv go together"),
-    ("predict --out a", "--images DIR and --out FILE.csv go together"),
+    ("predict --images a", "--images DIR and --out FILE.csv go together (--out DIR with --executor ray)"),
+    ("predict --out a", "--images DIR and --out FILE.csv go together (--out DIR with --executor ray)"),
+    (
+        "predict --images a --out b --overlay c --executor ray",
+        "--overlay DIR goes with a folder that this program reads: leave it out, or --executor ray",
+    ),
+    (
+        "predict --images a --out b.csv --executor ray",
+        "--out b.csv: with --executor ray a folder of this machine is wanted, such as found/",
+    ),
+    (
+        "predict --images s3://a --out b.csv",
+        "--images s3://a is an address, which needs --executor ray and --out DIR",
+    ),
+    ("status --ray.part_strips 0", "ray.part_strips: 0 is out of range; allowed: >= 1"),
     ("predict --overlay a", "--overlay DIR needs --images DIR and --out FILE.csv"),
 ]
 

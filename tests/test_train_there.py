@@ -290,7 +290,7 @@ def test_faults_are_told_before_any_work(
 def test_while_it_is_trained_here_it_is_not_sent(
     own: Training, kaggle: there.Kaggle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with stage._locked(specs.of_training(own.paths, "gate", 1)):
+    with stage.locked(specs.of_training(own.paths, "gate", 1)):
         message = tiny.fault(capsys, *command("--yes"))
     assert message.startswith(f"kernel train: gate is running (process {os.getpid()}, since ")
     assert message.endswith(") here; allowed: one place at a time")

@@ -48,8 +48,19 @@ OWN: dict[str, tuple[tuple[str, ...], type, str | None, str]] = {
     "--executor": (FANNED_OUT, str, "serial|ray", "who runs the jobs; short for --machine.executor [serial]"),
     "--model": (FANNED_OUT, str, "NAME", "only this model [all]"),
     **{f"--{key}": (("synth",), int, None, f"{what}; {SHORT_FOR.format(key)}") for key, what in SYNTH_KEYS.items()},
-    "--images": (("predict",), Path, "DIR", "predict the strips of this folder instead of the test set"),
-    "--out": (("predict",), Path, "FILE.csv", "with --images: where to write the submission form"),
+    "--images": (
+        ("predict",),
+        str,
+        "DIR",
+        "predict the strips of this folder, not the test set; with --executor ray "
+        "all below it, or below an address such as s3://bucket/path",
+    ),
+    "--out": (
+        ("predict",),
+        Path,
+        "FILE.csv|DIR",
+        "with --images: where to write the submission form; with --executor ray the folder for parquet parts",
+    ),
     "--overlay": (("predict",), Path, "DIR", "with --images: write pictures with the outlines here [none]"),
 }
 
@@ -62,15 +73,15 @@ class Options:
         force: redo what stands.
         folds: the folds that count; empty: all.
         model: the one model to train or predict; empty: all.
-        images: folder of strips to predict instead of the test set.
-        out: file for their submission.
+        images: folder of strips to predict instead of the test set; for a cluster also an address of fsspec.
+        out: file for their submission; of a cluster a folder for the parts.
         overlay: folder for pictures of them with outlines.
     """
 
     force: bool = False
     folds: tuple[int, ...] = ()
     model: str = ""
-    images: Path | None = None
+    images: str | None = None
     out: Path | None = None
     overlay: Path | None = None
 
@@ -143,14 +154,25 @@ def _options(found: Namespace, solution: Solution) -> Options:
     if fold and found.folds:
         raise UserError(f"give --fold {fold} or --folds {found.folds}, not both")
     folds = _folds("--fold" if fold else "--folds", fold or found.folds, len(solution.folds))
-    values = {key: found.get(key) for key in ("images", "out", "overlay")}
-    if (values["images"] is None) != (values["out"] is None):
-        raise UserError("--images DIR and --out FILE.csv go together")
+    values = {key: found.get(key) or None for key in ("images", "out", "overlay")}
+    _check_images(**values, on_cluster=solution.machine.executor == "ray")
     if values["images"] and (model or found.folds):
         raise UserError("--images uses all models and folds of the finished run; leave out --model and --folds")
-    if values["overlay"] and not values["images"]:
-        raise UserError("--overlay DIR needs --images DIR and --out FILE.csv")
     return Options(found.force, folds, model, **values)
+
+
+def _check_images(images: str | None, out: Path | None, overlay: Path | None, on_cluster: bool) -> None:
+    """Refuse options of `predict --images` that do not go together."""
+    if (images is None) != (out is None):
+        raise UserError("--images DIR and --out FILE.csv go together (--out DIR with --executor ray)")
+    if overlay and not images:
+        raise UserError("--overlay DIR needs --images DIR and --out FILE.csv")
+    if overlay and on_cluster:
+        raise UserError("--overlay DIR goes with a folder that this program reads: leave it out, or --executor ray")
+    if on_cluster and out and (out.suffix == ".csv" or ":/" in str(out)):
+        raise UserError(f"--out {out}: with --executor ray a folder of this machine is wanted, such as found/")
+    if not on_cluster and "://" in (images or ""):
+        raise UserError(f"--images {images} is an address, which needs --executor ray and --out DIR")
 
 
 def _folds(option: str, text: str, n_folds: int) -> tuple[int, ...]:

@@ -227,6 +227,8 @@ class RayConfig:
     storage: str | None = None
     """Where inputs and outputs travel, any address of fsspec such as s3://bucket/path; null: all nodes share this
     working directory, under one path."""
+    part_strips: int = 512
+    """Strips whose results share a file, of those of predict --images (>= 1)."""
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ def _check_ray(solution: Solution) -> None:
     _within("ray.retries", ray.retries, 0)
     if ray.storage is not None and "://" not in ray.storage:
         raise UserError(f"ray.storage: {ray.storage!r} is no address; allowed: one of fsspec, as in s3://bucket/path")
+    _within("ray.part_strips", ray.part_strips, 1)
     if machine.executor == "ray" and ":" in machine.device:
         raise UserError(f"machine.device: {machine.device!r} is Ray's to choose; allowed: auto, cpu, cuda")
 

@@ -93,7 +93,7 @@ def ensure(
     `make` writes every file whole or not at all (`files.atomic`) and returns the digest of each. What an earlier run
     made stays until it is replaced, so that a failure loses nothing.
     """
-    with _locked(spec, patience_s):
+    with locked(spec, patience_s):
         state = _look_unlocked(spec)
         if state.usable and not force:
             warning = f"; kept, though {state.why} (--force redoes it)" if state.why else ""
@@ -223,7 +223,7 @@ def _changes(old: Any, new: Any, values: bool = True, where: str = "") -> list[s
 
 
 @contextmanager
-def _locked(spec: Spec, patience_s: float = PATIENCE_S) -> Iterator[None]:
+def locked(spec: Spec, patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Hold the lock of a folder; the system drops it when the process ends, however it ends."""
     spec.folder.mkdir(parents=True, exist_ok=True)
     with (spec.folder / LOCK).open("a+") as lock:

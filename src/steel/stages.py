@@ -144,11 +144,23 @@ def report(c: Context) -> None:
 def predict(c: Context) -> None:
     """Predict the test strips, mean over folds and views (--images DIR: any strips)."""
     if c.options.images:
+        _predict_images(c)
+        return
+    c.execute([Job("predict", name, c.folds) for name in c.models])
+
+
+def _predict_images(c: Context) -> None:
+    if c.on_cluster:
+        from steel.cluster.connect import load_ray
+
+        load_ray()
+        from steel.cluster import stream
+
+        stream.run(c.paths, c.options)
+    else:
         from steel.kaggle import apply
 
         apply.run(c.paths, c.options)
-        return
-    c.execute([Job("predict", name, c.folds) for name in c.models])
 
 
 def submit(c: Context) -> None:

@@ -36,20 +36,27 @@ class Node:
     gpus: float
 
 
+def load_ray() -> None:
+    """Import ray, with our settings; a UserError if it is not installed."""
+    for key, value in SETTINGS.items():
+        os.environ.setdefault(key, value)
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "a cluster needs Ray: install it with scripts/ray.sh (python -m pip install -r requirements-ray.txt)"
+        ) from None
+
+
 @contextmanager
 def connect(config: RayConfig) -> Iterator[None]:
     """Be a driver of the cluster that `ray.address` names, or of a Ray of this machine that lives as long as the block.
 
     A UserError if ray is not installed, or nothing answers there.
     """
-    for key, value in SETTINGS.items():
-        os.environ.setdefault(key, value)
-    try:
-        import ray
-    except ImportError:
-        raise UserError(
-            "a cluster needs Ray: install it with scripts/ray.sh (python -m pip install -r requirements-ray.txt)"
-        ) from None
+    load_ray()
+    import ray
+
     logging.getLogger("ray").setLevel(logging.ERROR)  # else it tells of its settings
     local: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False} if config.address is None else {}
     try:

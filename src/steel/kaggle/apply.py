@@ -1,6 +1,7 @@
 """`steel predict CONFIG --images DIR`: a finished solution on any folder of strips."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from steel.data.images import list_images, read_strip
 from steel.decide.decision import Decision
 from steel.decide.run import RULES, SOLUTION, check_whole
 from steel.errors import UserError
-from steel.kaggle.ensemble import Ensemble, chunk_of
+from steel.kaggle.ensemble import Ensemble, Found, chunk_of
 from steel.kaggle.submission import check_submission, write_submission
 from steel.paths import Paths
 from steel.progress import say, track
@@ -28,10 +29,10 @@ STORED = ("models", "split", "predict", "decide")  # parts of a solution that an
 
 def run(paths: Paths, options: Options) -> None:
     """Predict every strip of a folder with all folds, views and rules of the run; write the submission form."""
-    images, out = options.images, options.out
-    assert images is not None and out is not None
+    assert options.images is not None and options.out is not None
+    images, out = Path(options.images), options.out
     if out.is_dir() or not out.name:
-        raise UserError(f"--out {out} is a folder; a file such as found.csv is wanted")
+        raise UserError(f"--out {out} is a folder; a file such as found.csv is wanted (a folder with --executor ray)")
     if options.overlay and options.overlay.resolve() == images.resolve():
         raise UserError(f"--overlay {options.overlay} is the folder of the strips; pictures want one of their own")
     image_ids = list_images(images)
@@ -39,23 +40,29 @@ def run(paths: Paths, options: Options) -> None:
     ensemble = Ensemble.of(solution, decision, weights_of(solution, decision))
     pictures = _picture_names(image_ids)
     rows: list[list[str]] = []
-    chunk = chunk_of(solution.predict.batch)
     with files.atomic(out) as temporary:
-        for start in track(range(0, len(image_ids), chunk), "predict", f"x {chunk} strips"):
-            part = image_ids[start : start + chunk]
-            strips = np.stack([read_strip(images / image_id) for image_id in part])
-            for image_id, strip, found in zip(part, strips, ensemble(strips), strict=True):
-                rows.append(found.rles)
-                if options.overlay:
-                    _write_overlay(options.overlay / pictures[image_id], strip, found.masks)
+        strips = look(ensemble, images, image_ids)
+        for image_id, strip, found in track(strips, "predict", "strips", len(image_ids)):
+            rows.append(found.rles)
+            if options.overlay:
+                _write_overlay(options.overlay / pictures[image_id], strip, found.masks)
         write_submission(temporary, image_ids, rows)
         check_submission(temporary, image_ids)
     shown = sum(any(row) for row in rows)
     say(f"predict: {len(image_ids)} strips, {shown} with a defect shown, written to {out}")
 
 
+def look(ensemble: Ensemble, images: Path, image_ids: Sequence[str]) -> Iterator[tuple[str, NDArray[np.uint8], Found]]:
+    """Read strips of a folder, and say what is found on each: its name, the strip (256, 1600), the finding."""
+    chunk = chunk_of(ensemble.batch)
+    for start in range(0, len(image_ids), chunk):
+        part = image_ids[start : start + chunk]
+        strips = np.stack([read_strip(images / image_id) for image_id in part])
+        yield from zip(part, strips, ensemble(strips), strict=True)
+
+
 def finished(paths: Paths) -> tuple[Solution, Decision]:
-    """The configuration and the rules that a run ended with; only the machine is taken from the command.
+    """The configuration and the rules that a run ended with; only machine and cluster are taken from the command.
 
     Raises UserError unless weights, held-out probabilities and rules stand and belong together.
     """
@@ -78,7 +85,7 @@ def finished(paths: Paths) -> tuple[Solution, Decision]:
                 )
     if differing := [key for key in STORED if getattr(solution, key) != getattr(paths.solution, key)]:
         say(f"predict: {', '.join(differing)} as the run stored it in {stored}, not as given")
-    return replace(solution, machine=paths.solution.machine), decision
+    return replace(solution, machine=paths.solution.machine, ray=paths.solution.ray), decision
 
 
 def weights_of(solution: Solution, decision: Decision) -> dict[str, list[Path]]:

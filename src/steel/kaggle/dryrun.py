@@ -156,7 +156,7 @@ def _lay_out(root: Path, paths: Paths, images: Path | None) -> bytes:
     (competition / "test_images").symlink_to(images.absolute())
     machine = replace(paths.solution.machine, threads=bundle.shipped(paths).machine.threads)
     out = root / "expected.csv"
-    apply.run(Paths(replace(paths.solution, machine=machine)), Options(images=images, out=out))
+    apply.run(Paths(replace(paths.solution, machine=machine)), Options(images=str(images), out=out))
     return out.read_bytes()
 
 
