@@ -4,9 +4,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-browser.txt
-chromium() { command -v chromium chromium-browser google-chrome-stable google-chrome | head -n 1; }
+of_system() { command -v chromium chromium-browser google-chrome-stable google-chrome | head -n 1; }
 has_own() { ls "${PLAYWRIGHT_BROWSERS_PATH:-$HOME/.cache/ms-playwright}"/chromium*/ >/dev/null 2>&1; }
-[ -n "$(chromium)" ] || has_own && exit 0
+[ -n "$(of_system)" ] || has_own && exit 0
 echo "browser: fetching Chromium; log in .browser.log"
 if timeout 300 .venv/bin/python -m playwright install chromium-headless-shell >.browser.log 2>&1; then exit 0; fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -186,4 +186,4 @@ def test_the_report_of_a_run_has_them(finished: Path) -> None:
     assert f"**Mean Dice {head['mean']:.5f}** (95 % interval {low:.5f} to {high:.5f}; standard deviation" in text
     low, high = head["public_interval"]
     assert f"**Expected LB {head['public_mean']:.4f}** (95 % interval {low:.4f} to {high:.4f}): the mean at" in text
-    assert "## Uncertainty" in text
+    assert "Uncertainty:\n\nIntervals over 2000" in text

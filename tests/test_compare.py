@@ -20,8 +20,9 @@ from steel.decide.rule import Rule
 from steel.decide.rules import Rules
 from steel.decide.table import Table
 from steel.metrics import dice
-from steel.report.compare import WRITTEN, Comparison, Difference, compare, format_comparison, verdict
+from steel.report.compare import WRITTEN, compare, format_comparison, verdict
 from steel.report.outcomes import judge
+from steel.report.paired import Difference, Paired
 
 N = 40
 GROUP = [str(i // 2) for i in range(N)]  # pairs of duplicates
@@ -89,7 +90,7 @@ def cells(text: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("kind", ["lofo", "fixed", "in_sample"])
 def test_differences_equal_a_plain_loop(kind: str) -> None:
     write("b", table(1, 0.62))  # little better, on the same noise
-    found = compare(Path("runs/a"), Path("runs/b"), [kind], n_resamples=300, seed=5)
+    found = compare(Path("runs/a"), Path("runs/b"), [kind], n_resamples=300, seed=5).found
     a, b = values("a", kind), values("b", kind)
     names = sorted(set(GROUP))
     gaps = []
@@ -113,7 +114,7 @@ def test_differences_equal_a_plain_loop(kind: str) -> None:
 def test_pairing_makes_it_sure() -> None:
     """A gain of .01 on every mask is sure, though the masks themselves differ by far more."""
     write("b", table(1, 0.61))
-    found = compare(Path("runs/a"), Path("runs/b"))
+    found = compare(Path("runs/a"), Path("runs/b")).found
     assert found.whole.gap.low > 0
     assert found.whole.b_better == 1
     assert verdict(found).startswith("B is better, by 0.0")
@@ -121,7 +122,8 @@ def test_pairing_makes_it_sure() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_the_other_way_round_is_the_mirror() -> None:
-    one, other = compare(Path("runs/a"), Path("runs/b")), compare(Path("runs/b"), Path("runs/a"))
+    a, b = Path("runs/a"), Path("runs/b")
+    one, other = compare(a, b).found, compare(b, a).found
     assert (one.whole.gap.low, one.whole.gap.high) == pytest.approx((-other.whole.gap.high, -other.whole.gap.low))
     assert verdict(one).replace("B is", "A is") == verdict(other)
 
@@ -170,12 +172,12 @@ def test_strips_in_common_count() -> None:
     write("a", table(1, 0.6))  # and the whole split
     found = compare(Path("runs/a"), Path("runs/b"))
     assert found.n_strips == (30, 40, 30)
-    assert found.whole.a == pytest.approx(values("a", "lofo")[:30].mean())
+    assert found.found.whole.a == pytest.approx(values("a", "lofo")[:30].mean())
     assert "compared on the 30 strips that both hold out; A holds out 40, B 30" in format_comparison(found)
     order = np.random.default_rng(0).permutation(30)
     write("b", table(2, 0.8).subset(order))
     write("a", table(1, 0.6))
-    assert compare(Path("runs/a"), Path("runs/b")).whole.gap.value == pytest.approx(found.whole.gap.value)
+    assert compare(Path("runs/a"), Path("runs/b")).found.whole.gap.value == pytest.approx(found.found.whole.gap.value)
 
 
 @pytest.mark.usefixtures("here")
@@ -189,9 +191,9 @@ def test_a_class_without_a_mask_has_a_dash() -> None:
     assert cells(text)["mean Dice"][0] == "0"
 
 
-def gap(value: float, low: float, high: float) -> Comparison:
+def gap(value: float, low: float, high: float) -> Paired:
     one = Difference(0.5, 0.5 + value, Interval(value, low, high), 0.5)
-    return Comparison(("lofo", "lofo"), (Path("a"), Path("b")), (1, 1, 1), (0,) * 4, one, (one,) * 4, one, one)
+    return Paired((0,) * 4, one, (one,) * 4, one, one)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,7 @@ def gap(value: float, low: float, high: float) -> Comparison:
         (gap(0.0, 0.0, 0.0), "Neither is better: both score the same."),
     ],
 )
-def test_verdicts(found: Comparison, expected: str) -> None:
+def test_verdicts(found: Paired, expected: str) -> None:
     assert verdict(found).startswith(expected)
 
 
@@ -256,6 +258,7 @@ def test_finished_runs_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     main(["compare", tiny.CONFIG, "other.yaml"])
     out = capsys.readouterr().out
     assert "A: runs/tiny, tuned, leaving one fold out\nB: runs/other, tuned, leaving one fold out\n32 held-out" in out
+    assert [(name, row) for name, row in cells(out).items() if "." in name] == [("decide.n_area", ["8", "5"])]
     for at, name in ((1, "tiny"), (2, "other")):
         decision = Decision.load(Path("runs", name, "decide/rules.json"))
         held_out = Table.load(Path("runs", name, "decide/table.npy"))

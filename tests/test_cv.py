@@ -1,7 +1,6 @@
 """The report's numbers on a table small enough for mental arithmetic."""
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +17,10 @@ from steel.decide.rule import NEVER_PX, Rule
 from steel.decide.rules import Rules
 from steel.decide.table import Table
 from steel.paths import Paths
-from steel.report.cv import as_json, as_markdown
+from steel.report.cv import as_json, as_markdown, class_table, fold_table, score_section
 from steel.report.outcomes import judge, public_mean
+from steel.report.rule_words import of_rule
+from steel.report.section import Numbers, Section
 
 # Four strips, two folds. Class 3: a true mask of 100 px on strips 0 and 2; class 1: one of 50 px on strip 1.
 # The map shows 100 px of class 3 at level 200 on strips 0, 1 and 2, of which 80 px lie on the masks of 0 and 2.
@@ -105,12 +106,12 @@ def test_the_public_mean_weighs_positives_and_negatives_by_their_public_shares()
 def test_some_folds_are_marked_as_partial() -> None:
     numbers = report(n_folds=5)
     assert numbers["headline"]["partial"] is True
-    text = as_markdown("x", numbers, DECISION)
+    text = as_markdown("x", numbers, [])
     assert "**Partial:** only fold 0, 1 of 5; not comparable with a full cross-validation." in text
-    whole = as_markdown("x", report(), DECISION)
+    whole = as_markdown("x", report(), [])
     assert "**Partial:**" not in whole and "With two folds a rotation has one to choose by" in whole
-    more = report(decision=replace(DECISION, folds=[0, 1, 2])), DECISION
-    assert "With two folds" not in as_markdown("x", *more)
+    more = report(decision=replace(DECISION, folds=[0, 1, 2]))
+    assert "With two folds" not in as_markdown("x", more, [])
 
 
 def test_a_single_fold_is_judged_by_the_fixed_rules() -> None:
@@ -120,22 +121,51 @@ def test_a_single_fold_is_judged_by_the_fixed_rules() -> None:
     assert numbers["headline"]["kind"] == "fixed"
     assert numbers["headline"]["optimism"] is None
     assert numbers["headline"]["std_over_folds"] is None
-    assert "fixed rules" in as_markdown("x", numbers, single)
+    assert "fixed rules" in as_markdown("x", numbers, [])
 
 
-def test_the_page_tells_the_numbers() -> None:
-    text = as_markdown("x", report(), DECISION)
+def rows(found: Numbers) -> dict[str, list[str]]:
+    return {row[0]: list(row[1:]) for row in found.rows}
+
+
+def test_the_tables_by_eye() -> None:
+    numbers = report()
+    (ways,) = score_section(numbers).blocks  # neither intervals nor limits are known
+    assert isinstance(ways, Numbers) and "that of “tuned, leaving one fold out”" in ways.note
+    assert rows(ways)["nothing shown"] == ["0.81250", "0.0000", "0", "3"]
+    assert rows(ways)["tuned, leaving one fold out"] == ["0.80000", "0.2667", "1", "2"]
+    classes = rows(class_table(numbers["all"]["lofo"], DECISION))
+    assert classes["3"] == ["0.502", "0", "0.500", "", "0.45000", "0.4000", "2", "1", "1"]
+    assert classes["2"] == ["0.502", "never", "0.000", "", "1.00000", "–", "0", "0", "0"]
+    folds = rows(fold_table(numbers))
+    # Fold 0: a mask of class 3 found, one of class 1 missed, class 3 shown in vain; fold 1: a mask of class 3 missed.
+    assert folds["0"] == [
+        *"211",
+        "0.72500",
+        "0.4000",
+        "0.5000",
+        "0.0000",
+        "1.0000",
+        "–",
+        "0.4000",
+        "0.8000",
+        "1.0000",
+        "–",
+    ]
+    assert folds["1"][:5] == [*"201", "0.87500", "0.0000"]
+    assert folds["mean"][3:5] == ["0.80000", "0.2000"]
+    assert folds["standard deviation"][3:7] == ["0.10607", "0.2828", "0.3536", "–"]
+
+
+def test_words_and_tables_stand_below_each_other() -> None:
+    found = Numbers("Things", ["thing", "n"], [["a", "1"], ["long one", "–"]], "What they are.")
+    text = as_markdown("x", report(), [Section("one", "One", ["A lead."], [found, replace(found, note="")])])
+    assert text.startswith("# x: cross-validation\n\n")
     assert "**Mean Dice 0.80000** (standard deviation over folds 0.1061), positive-only 0.2667, on 4 held-out" in text
     assert "Tuning and scoring on the same strips would claim +0.11250." in text
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
-    rows = {row[0]: row[1:] for row in cells}
-    assert rows["nothing shown"] == ["0.81250", "0.0000", "0", "3"]
-    assert rows["tuned, leaving one fold out"] == ["0.80000", "0.2667", "1", "2"]
-    assert rows["3"] == ["0.45000", "0.4000", "2", "1", "1", "0.502", "0", "0.500", ""]
-    assert rows["2"] == ["1.00000", "–", "0", "0", "0", "0.502", "never", "0.000", ""]
-    assert rows["mean"][1:3] == ["0.80000", "0.2000"]
-    assert rows["std"][1:3] == ["0.10607", "0.2828"]
-    assert len({len(line) for line in text.splitlines() if re.match(r"\| (rules|nothing|fixed)", line)}) == 1
+    lines = ["| thing    | n |", "| -------- | - |", "| a        | 1 |", "| long one | – |"]
+    table = "\n".join(lines)
+    assert text.endswith(f"\n\n## One\n\nA lead.\n\nThings:\n\nWhat they are.\n\n{table}\n\nThings:\n\n{table}\n")
 
 
 def test_without_any_mask_there_is_no_positive_score() -> None:
@@ -144,7 +174,7 @@ def test_without_any_mask_there_is_no_positive_score() -> None:
     paths = Paths(Solution("x", {}, DataConfig("x"), SplitConfig(2)))
     numbers = as_json(paths, clean, DECISION, judge(clean, DECISION))
     assert numbers["headline"]["positive"] is None
-    assert "positive-only –, on 4" in as_markdown("x", numbers, DECISION)
+    assert "positive-only –, on 4" in as_markdown("x", numbers, [])
 
 
 def test_the_run_wrote_them(finished: Path) -> None:
@@ -161,9 +191,7 @@ def test_what_a_rule_asks_beyond_the_plain_one() -> None:
         Rule(128, 600, 0.0, product=True),
         Rule(128, 600, 0.5),
     )
-    text = as_markdown("x", report(), replace(DECISION, tuned=Rules(rules)))
-    found = [line.split("|")[-2].strip() for line in text.splitlines() if re.match(r"\| [1-4] ", line)][:4]
-    assert found == [
+    assert [of_rule(rule)[-1] for rule in rules] == [
         "hysteresis: 300 px reach 0.800",
         "soft_gate: min area / gate ** 1.5",
         "product: values times gate",
@@ -179,10 +207,8 @@ def test_what_a_rule_by_expected_score_asks() -> None:
         ExpectedRule(calibration, 0, by_score=True),
         Rule(102, NEVER_PX, 0.0),
     )
-    text = as_markdown("x", report(), replace(DECISION, tuned=Rules(rules)))
-    found = [line.split(" | ")[-4:] for line in text.splitlines() if re.match(r"\| [1-4] ", line)][:4]
     by_score = "shown where P(defect) x expected Dice > P(no defect)"
-    assert [[cell.strip(" |") for cell in cells] for cells in found] == [
+    assert [of_rule(rule) for rule in rules] == [
         ["each strip's own", "600", "0.500", "rank_dice: the threshold of best expected Dice"],
         ["0.400", "0", "0.000", f"expected: {by_score}"],
         ["each strip's own", "0", "0.000", f"rank_expected: the threshold of best expected Dice, {by_score}"],

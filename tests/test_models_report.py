@@ -12,7 +12,7 @@ from steel.decide.model_scores import ModelRow
 from steel.metrics import score
 from steel.paths import Paths
 from steel.report import run as report_run
-from steel.report.models import as_markdown
+from steel.report.models import tables
 from steel.report.text import number, text_table
 from steel.study_metrics import StudyClassification, StudySegmentation
 
@@ -42,24 +42,18 @@ SEGMENTER = ModelRow(
 )
 
 
-def cells(text: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
-
-
 def test_the_tables_by_eye() -> None:
     gate = replace(SEGMENTER, role="gate", net="x", study_figure=None, study=StudyClassification(0.1, 0.2, 0.3, 0.4))
-    title, said, _, first, _, second = as_markdown([SEGMENTER, gate])
-    assert title == "## Models, each alone"
-    assert "on the 7 held-out strips with a defect" in said
-    assert "on all 9 held-out strips: plain rules, leaving one fold out." in said
-    assert cells(first)[0][2:7] == ["study's figure", "soft Dice", "mean IoU", "pixel precision", "pixel recall"]
-    assert cells(first)[2] == ["a", "fcn", "0.5672", "0.5000", "0.2500", "–", "1.0000", "1.00000", "–"]
-    assert cells(second)[0] == ["model", "net", "accuracy", "precision", "recall", "F1", "mean Dice", "positive-only"]
-    assert cells(second)[2][2:6] == ["0.1000", "0.2000", "0.3000", "0.4000"]
-    assert len(as_markdown([SEGMENTER])) == 4
-    fixed = as_markdown([replace(SEGMENTER, rules="fixed")])[1]
-    assert "fixed rules, as there is no other fold to tune them on." in fixed
-    assert as_markdown([]) == []
+    first, second = tables([SEGMENTER, gate])
+    assert "on the 7 held-out strips with a defect" in first.note and second.note == ""
+    assert first.note.endswith("on all 9 held-out strips: plain rules, leaving one fold out.")
+    assert first.head[2:7] == ["study's figure", "soft Dice", "mean IoU", "pixel precision", "pixel recall"]
+    assert first.rows == [["a", "fcn", "0.5672", "0.5000", "0.2500", "–", "1.0000", "1.00000", "–"]]
+    assert second.head == ["model", "net", "accuracy", "precision", "recall", "F1", "mean Dice", "positive-only"]
+    assert second.rows[0][2:6] == ["0.1000", "0.2000", "0.3000", "0.4000"]
+    (fixed,) = tables([replace(SEGMENTER, rules="fixed")])
+    assert fixed.note.endswith("fixed rules, as there is no other fold to tune them on.")
+    assert tables([]) == []
 
 
 def test_text_tables_line_up() -> None:
@@ -75,5 +69,7 @@ def test_the_report_holds_them(paths: Paths) -> None:
     written = json.loads((paths.report / "cv.json").read_text())["models"]
     assert [(row["name"], row["role"]) for row in written] == [("fpn", "segmenter"), ("gate", "gate")]
     text = (paths.report / "cv.md").read_text()
-    assert text.index("## Classes") < text.index("## Models, each alone") < text.index("## Folds")
+    assert (
+        text.index("## Score") < text.index("## Classes") < text.index("## Models, each alone") < text.index("## Folds")
+    )
     assert f"{written[0]['study']['soft_dice']:.4f}" in text

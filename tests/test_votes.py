@@ -3,7 +3,7 @@
 from steel.decide.decision import Decision
 from steel.decide.ensemble import Blend
 from steel.decide.rules import fixed_rules
-from steel.report.votes import as_markdown
+from steel.report.votes import tables, told
 
 ONE = {"kind": "root", "counts": [2, 1], "gain": 0.00123, "error": 0.0004, "is_adopted": True}
 EVEN = {"kind": "mean", "counts": [1, 1], "gain": 0.0001, "error": 0.0004, "is_adopted": False}
@@ -23,15 +23,11 @@ def decision() -> Decision:
 
 
 def test_searched_votes_by_eye() -> None:
-    text = "\n".join(as_markdown(VOTES, decision()))
-    assert "gives 0.91000, equal votes 0.90000: +0.01000 (95 % interval -0.00200 to +0.02100)" in text
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
-    assert ["class", "mean of", "fpn", "unet", "gain left out", "standard error", "votes found are"] in rows
-    assert ["1", "root", "2", "1", "+0.00123", "0.00040", "used"] in rows
-    assert ["4", "mean", "1", "1", "+0.00010", "0.00040", "no: equal"] in rows
-    assert ["unet", "0.2500", "–"] in rows
-    assert "Classifiers" not in text  # a single one has nothing to weigh
-
-
-def test_without_a_search_there_is_no_section() -> None:
-    assert as_markdown(None, decision()) == []
+    assert told(VOTES).endswith(
+        "that gives 0.91000, equal votes 0.90000: +0.01000 (95 % interval -0.00200 to +0.02100)."
+    )
+    votes, correlation = tables(VOTES, decision())  # of a single classifier there is nothing to weigh
+    assert votes.head == ["class", "mean of", "fpn", "unet", "gain left out", "standard error", "used"]
+    assert votes.rows[0] == ["1", "root", "2", "1", "+0.00123", "0.00040", "yes"]
+    assert votes.rows[3] == ["4", "mean", "1", "1", "+0.00010", "0.00040", "no: equal"]
+    assert correlation.rows == [["fpn", "1.0000", "0.2500"], ["unet", "0.2500", "–"]]

@@ -21,6 +21,7 @@ RECORD, LOCK, BEGUN = "stage.json", ".lock", ".begun"
 SMALL_BYTES, SHA256_LENGTH = 4 << 20, 64
 PATIENCE_S, LOCK_WAIT_S = 0.4, 0.02  # longer than a `look` of another process holds the lock
 SOURCES = (".py", ".html", ".css", ".js")  # that a stage's output depends on: pages have templates
+Leaf = tuple[str, Any, Any]  # where a value lies, as in ``models.unet.ema``, and what it was and is; None: absent
 Kind = Literal["done", "kept", "stale", "interrupted", "running", "missing"]
 
 
@@ -136,6 +137,16 @@ def recorded(folder: Path, *names: str) -> str:
     return digest(sorted(value for output, value in outputs.items() if not names or Path(output).name in names))
 
 
+def changes(old: Any, new: Any, where: str = "") -> list[Leaf]:
+    """The leaves in which two JSON values differ; of lists of objects equally long, those of each object."""
+    if _are_objects(old) and _are_objects(new) and len(old) == len(new):
+        old, new = dict(enumerate(old)), dict(enumerate(new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*new, *(key for key in old if key not in new)]
+        return [leaf for key in keys for leaf in changes(old.get(key), new.get(key), f"{where}.{key}")]
+    return [] if old == new else [(where[1:], old, new)]
+
+
 @cache
 def source_digest(rooms: tuple[str, ...]) -> str:
     """Digest of the source of some rooms or modules of this package."""
@@ -165,15 +176,16 @@ def _look_unlocked(spec: Spec) -> State:
         if unfinished and Path(output).stat().st_mtime_ns >= begun.stat().st_mtime_ns:
             return State("stale", f"{output} was replaced by a run that did not finish")
     now = json.loads(json.dumps(spec.parts()))  # as the record has it: lists for tuples
-    if changes := _changes(record["config"], now["config"]):  # a key that came since and is null changes nothing
-        return State("stale", f"config changed: {shorten(changes)}")
+    if found := changes(record["config"], now["config"]):  # a key that came since and is null changes nothing
+        return State("stale", f"config changed: {_told(found)}")
     if record["inputs"] != now["inputs"]:
-        return State("stale", f"input changed: {shorten(_changes(record['inputs'], now['inputs'], values=False))}")
+        names = [name for name, _, _ in changes(record["inputs"], now["inputs"])]
+        return State("stale", f"input changed: {shorten(names)}")
     why = []
     if record["code"] != now["code"]:
         why.append("the code changed")
     if record["env"] != now["env"]:
-        why.append(f"the environment changed: {shorten(_changes(record['env'], now['env']))}")
+        why.append(f"the environment changed: {_told(changes(record['env'], now['env']))}")
     if not why:
         return State("done")
     kept = spec.keep or (spec.keep_env and record["code"] == now["code"])
@@ -211,15 +223,12 @@ def _size(path: Path) -> int:
         return sum(_size(Path(entry)) if entry.is_dir() else entry.stat().st_size for entry in entries)
 
 
-def _changes(old: Any, new: Any, values: bool = True, where: str = "") -> list[str]:
-    """The leaves in which two JSON values differ, as ``a.b: 1 -> 2``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*new, *(key for key in old if key not in new)]
-        found = [_changes(old.get(key), new.get(key), values, f"{where}.{key}") for key in keys]
-        return [line for lines in found for line in lines]
-    if old == new:
-        return []
-    return [f"{where[1:]}: {old} -> {new}" if values else where[1:]]
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+
+
+def _told(found: list[Leaf]) -> str:
+    return shorten([f"{name}: {old} -> {new}" for name, old, new in found])
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +12,38 @@ import pandas as pd
 
 from steel import files
 from steel.competition import N_CLASSES
-from steel.decide.bootstrap import LEVEL, interval, resample
+from steel.decide.bootstrap import LEVEL
 from steel.errors import UserError
 from steel.metrics import dice
-from steel.report import strip_table
+from steel.report import options, paired, strip_table
+from steel.report.paired import Difference, Paired
+from steel.report.section import Section
+from steel.stage import Leaf
 
 NUMBERS, PREVIOUS = "cv.json", "previous"
+CONFIG = "config"  # the solution, among the numbers
 
 
 @dataclass(frozen=True)
 class Change:
-    """The mean Dice of now less that of before, paired, on the strips of both.
+    """What the report told of before (A) and what it tells of now (B), on the strips of both.
 
     Attributes:
         other: what it is compared with.
         n_strips: those of both.
-        before, gain: mean Dice then, and how much more it is now.
-        low, high: interval of the gain.
+        options: in which the solutions differ; None: of before they are not known.
+        found: the numbers of both, paired.
     """
 
     other: str
     n_strips: int
-    before: float
-    gain: float
-    low: float
-    high: float
+    options: Sequence[Leaf] | None
+    found: Paired
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON: gains by name, and options as lists of name, before, now."""
+        gains = {name: {"n_masks": n, **_plain(one)} for name, n, one in self.found.rows()}
+        return {"other": self.other, "n_strips": self.n_strips, "options": self.options, "gains": gains}
 
 
 def keep(folder: Path, decided: str) -> None:
@@ -57,34 +61,37 @@ def keep(folder: Path, decided: str) -> None:
             temporary.write_bytes(path.read_bytes())
 
 
-def since_previous(folder: Path, now: pd.DataFrame, group: Sequence[str]) -> Change | None:
+def since_previous(folder: Path, now: pd.DataFrame, group: Sequence[str], config: Mapping[str, Any]) -> Change | None:
     """Against what `keep` has put aside; None if there is none, or no strip of now in it."""
-    path = folder / PREVIOUS / strip_table.FILE
-    return against(path, "the previous run", now, group) if path.exists() else None
+    before = folder / PREVIOUS
+    return against(before, "the previous run", now, group, config) if (before / strip_table.FILE).exists() else None
 
 
-def since_other(run: Path, own: Path, now: pd.DataFrame, group: Sequence[str]) -> Change:
+def since_other(run: Path, own: Path, now: pd.DataFrame, group: Sequence[str], config: Mapping[str, Any]) -> Change:
     """Against another run, by its folder, such as runs/demo; a UserError if it is `own`, or has no strip of it."""
     if run.resolve() == own.resolve():
         raise UserError(f"report.against: {run} is this very run; allowed: the folder of another one")
-    path = run / "report" / strip_table.FILE
-    if not path.exists():
+    report = run / "report"
+    if not (path := report / strip_table.FILE).exists():
         raise UserError(f"report.against: {path} does not exist: run `steel report` for {run} first")
-    if (found := against(path, str(run), now, group)) is None:
+    if (found := against(report, str(run), now, group, config)) is None:
         raise UserError(f"report.against: {run} holds out no strip of this run; allowed: runs on the same data")
     return found
 
 
-def against(path: Path, name: str, now: pd.DataFrame, group: Sequence[str]) -> Change | None:
-    """The change since a table of strips; None if none of its strips is there now, with masks of the same area.
+def against(
+    report: Path, name: str, now: pd.DataFrame, group: Sequence[str], config: Mapping[str, Any]
+) -> Change | None:
+    """The change since another report; None if none of its strips is there now, with masks of the same area.
 
     Args:
-        path: of the table of before.
+        report: folder with the numbers and the strips of before.
         name: what to call it.
         now: as `strip_table.of_outcome` gives it.
         group: duplicate group of each strip of now, in its order.
+        config: the solution of now as plain values.
     """
-    before = strip_table.load(path)
+    before = strip_table.load(report / strip_table.FILE)
     group_of = dict(zip(now.image_id[::N_CLASSES], group, strict=True))
     both = now.merge(before, on=["image_id", "class_id", "true_px"], suffixes=("", "_before"))
     both = both[both.groupby("image_id").image_id.transform("size") == N_CLASSES]
@@ -96,18 +103,41 @@ def against(path: Path, name: str, now: pd.DataFrame, group: Sequence[str]) -> C
         for name in ("true_px", "shown_px", "overlap_px", "shown_px_before", "overlap_px_before")
     )
     groups = [group_of[image_id] for image_id in both.image_id[::N_CLASSES]]
-    values = [dice(shown_px, true_px, overlap_px), dice(shown_before, true_px, overlap_before)]
-    after, then = (resample(of_one, true_px > 0, groups).mean for of_one in values)
-    gain = interval(after - then)
-    return Change(name, len(true_px), float(then[0]), gain.value, gain.low, gain.high)
+    values = [dice(shown_before, true_px, overlap_before), dice(shown_px, true_px, overlap_px)]
+    then = files.read_json(report / NUMBERS).get(CONFIG) if (report / NUMBERS).exists() else None
+    differing = None if then is None else options.differing(then, config)
+    return Change(name, len(true_px), differing, paired.pair(values[0], values[1], true_px > 0, groups))
 
 
 def told(change: Change) -> str:
-    """In words."""
-    luck = "beyond" if change.low > 0 or change.high < 0 else "within"
-    way = "the same as" if change.gain == 0 else "better than" if change.gain > 0 else "worse than"
-    bounds = f"{100 * LEVEL:g} % interval {change.low:+.5f} to {change.high:+.5f}"
-    lead = f"{way} {change.other} ({change.before:.5f}) on the {change.n_strips} strips of both"
-    if change.gain == change.low == change.high == 0:
+    """In words: how much, and how surely."""
+    gap = change.found.whole.gap
+    luck = "beyond" if gap.low > 0 or gap.high < 0 else "within"
+    way = "the same as" if gap.value == 0 else "better than" if gap.value > 0 else "worse than"
+    bounds = f"{100 * LEVEL:g} % interval {gap.low:+.5f} to {gap.high:+.5f}"
+    lead = f"{way} {change.other} ({change.found.whole.a:.5f}) on the {change.n_strips} strips of both"
+    if gap.value == gap.low == gap.high == 0:
         return f"{lead}."
-    return f"{lead}: {change.gain:+.5f}, {bounds}: {luck} the luck of the strips."
+    return f"{lead}: {gap.value:+.5f}, {bounds}: {luck} the luck of the strips."
+
+
+def section(changes: Sequence[Change]) -> Section:
+    """What differs, and the gains by class."""
+    blocks = []
+    for one in changes:
+        blocks.append(paired.table(one.found, f"Now, and {one.other}", "before", "now", "gain"))
+        if one.options:
+            blocks.append(options.table(one.options, "before", "now"))
+    return Section("change", "Change", [f"This run is {told(one)} {_why(one)}" for one in changes], blocks)
+
+
+def _why(change: Change) -> str:
+    if change.options is None:
+        return "Its options are not known."
+    return f"What differs: {options.told(change.options)}." if change.options else "No option differs."
+
+
+def _plain(one: Difference) -> dict[str, float | None]:
+    """Of JSON, which knows no NaN."""
+    found = {"before": one.a, "now": one.b, "gain": one.gap.value, "low": one.gap.low, "high": one.gap.high}
+    return {key: None if isnan(value) else value for key, value in found.items()}

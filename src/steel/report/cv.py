@@ -1,23 +1,21 @@
 """The cross-validation in numbers, for cv.json, and in words, for cv.md."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from steel.competition import CLASSES, N_CLASSES
+from steel.competition import CLASSES
 from steel.decide.decision import Decision
-from steel.decide.model_scores import ModelRow
 from steel.decide.table import Table
 from steel.paths import Paths
-from steel.report import uncertainty
+from steel.report import limits, uncertainty
 from steel.report.limits import Limits
-from steel.report.limits import as_markdown as limits_section
-from steel.report.models import as_markdown as models_section
 from steel.report.outcomes import WAYS, Outcome, best_known, public_mean
 from steel.report.rule_words import of_rule
-from steel.report.text import number, text_table
-from steel.report.votes import as_markdown as votes_section
+from steel.report.section import Numbers, Section
+from steel.report.text import number, of_section
 
 
 def as_json(
@@ -61,30 +59,21 @@ def as_json(
     }
 
 
-def as_markdown(
-    name: str,
-    numbers: dict[str, Any],
-    decision: Decision,
-    models: Sequence[ModelRow] = (),
-    limited: Limits | None = None,
-) -> str:
-    """The report in words and tables; without intervals, limits or models, without their sections."""
-    return (
-        "\n\n".join(
-            [
-                f"# {name}: cross-validation",
-                *_headline(numbers),
-                *_rules_table(numbers),
-                *_class_table(numbers, decision),
-                *uncertainty.as_markdown(numbers["intervals"]),
-                *(limits_section(limited) if limited else []),
-                *models_section(models),
-                *votes_section(numbers.get("votes"), decision),
-                *_fold_table(numbers),
-            ]
-        )
-        + "\n"
-    )
+def as_markdown(name: str, numbers: dict[str, Any], sections: Sequence[Section]) -> str:
+    """The report in words and tables."""
+    parts = [part for section in sections for part in of_section(section)]
+    return "\n\n".join([f"# {name}: cross-validation", *_headline(numbers), *parts]) + "\n"
+
+
+def score_section(numbers: dict[str, Any], limited: Limits | None = None) -> Section:
+    """Ways of deciding, intervals, and what limits the score; without what is not known."""
+    intervals = numbers["intervals"]
+    blocks = [
+        _rules_table(numbers),
+        *([uncertainty.table(intervals)] if intervals else []),
+        *(limits.tables(limited) if limited else []),
+    ]
+    return Section("score", "Score", [], blocks)
 
 
 def _headline(numbers: dict[str, Any]) -> list[str]:
@@ -133,78 +122,49 @@ def _in_brackets(*texts: str) -> str:
     return f" ({told})" if told else ""
 
 
-def _rules_table(numbers: dict[str, Any]) -> list[str]:
+def _rules_table(numbers: dict[str, Any]) -> Numbers:
     rows = [
         [WAYS[kind], f"{s['mean']:.5f}", number(s["positive"]), str(sum(s["fp"])), str(sum(s["fn"]))]
         for kind, s in numbers["all"].items()
     ]
-    return ["## Rules", text_table(["rules", "mean Dice", "positive-only", "FP", "FN"], rows)]
+    return Numbers(
+        "Rules",
+        ["rules", "mean Dice", "positive-only", "FP", "FN"],
+        rows,
+        f"The score of this report is that of “{WAYS[numbers['headline']['kind']]}”. FP are masks shown where there is "
+        "none, FN true masks of which nothing is shown.",
+    )
 
 
-def _class_table(numbers: dict[str, Any], decision: Decision) -> list[str]:
-    s = numbers["all"][numbers["headline"]["kind"]]
+def class_table(score: Mapping[str, Any], decision: Decision) -> Numbers:
+    """What ships for each class, and what such rules score held out: the latter as `Score.as_dict` gives it."""
     rows = []
     for k, rule in enumerate(decision.tuned.classes):
-        cells = [
-            str(k + 1),
-            f"{s['class_mean'][k]:.5f}",
-            number(s["class_positive"][k]),
-            s["n_positive"][k],
-            s["fp"][k],
-            s["fn"][k],
-        ]
-        rows.append([*map(str, cells), *of_rule(rule)])
-    head = [
-        "class",
-        "mean Dice",
-        "positive-only",
-        "masks",
-        "FP",
-        "FN",
-        "ships: threshold",
-        "min area, px",
-        "gate",
-        "more",
-    ]
-    return ["## Classes", text_table(head, rows)]
+        scores = [f"{score['class_mean'][k]:.5f}", number(score["class_positive"][k])]
+        counts = [str(score[key][k]) for key in ("n_positive", "fp", "fn")]
+        rows.append([str(CLASSES[k]), *of_rule(rule), *scores, *counts])
+    head = ["class", "threshold", "min area, px", "gate", "more", "mean Dice", "positive-only", "masks", "FP", "FN"]
+    return Numbers("What ships, and what such rules score held out", head, rows)
 
 
-def _fold_table(numbers: dict[str, Any]) -> list[str]:
+def fold_table(numbers: Mapping[str, Any]) -> Numbers:
+    """The score of each fold, of all classes and of each, and its spread over the folds."""
     kind = numbers["headline"]["kind"]
-    rows = []
-    for fold, s in numbers["by_fold"][kind].items():
-        per_class = [
-            f"{mean:.4f} / {number(positive)}"
-            for mean, positive in zip(s["class_mean"], s["class_positive"], strict=True)
-        ]
-        rows.append(
-            [
-                fold,
-                str(s["n_images"]),
-                f"{s['mean']:.5f}",
-                number(s["positive"]),
-                str(sum(s["fp"])),
-                str(sum(s["fn"])),
-                *per_class,
-            ]
-        )
-    if len(rows) > 1:
-        scores = list(numbers["by_fold"][kind].values())
-        for label, f in (("mean", np.mean), ("std", _std)):
-            means, positives = ([s[key] for s in scores if s[key] is not None] for key in ("mean", "positive"))
-            positive = float(f(positives)) if len(positives) == len(scores) else None
-            rows.append([label, "", f"{f(means):.5f}", number(positive), "", "", *[""] * N_CLASSES])
-    head = [
-        "fold",
-        "strips",
-        "mean Dice",
-        "positive-only",
-        "FP",
-        "FN",
-        *(f"class {c}: mean / positive-only" for c in CLASSES),
+    scores = numbers["by_fold"][kind]
+    counts = [[s["n_images"], sum(s["fp"]), sum(s["fn"])] for s in scores.values()]
+    dices = [
+        [s["mean"], s["positive"], *chain(*zip(s["class_mean"], s["class_positive"], strict=True))]
+        for s in scores.values()
     ]
-    return ["## Folds", f"Under {WAYS[kind]}.", text_table(head, rows)]
+    rows = [[fold, *map(str, n), *_dices(row)] for fold, n, row in zip(scores, counts, dices, strict=True)]
+    if len(rows) > 1:
+        values = np.array(dices, np.float64)  # None: NaN, and so is what it goes into
+        for name, found in (("mean", values.mean(0)), ("standard deviation", values.std(0, ddof=1))):
+            rows.append([name, "", "", "", *_dices([None if np.isnan(v) else float(v) for v in found])])
+    per_class = [head for c in CLASSES for head in (f"class {c}", "positive-only")]
+    head = ["fold", "strips", "FP", "FN", "mean Dice", "positive-only", *per_class]
+    return Numbers(f"Dice of each fold, {WAYS[kind]}", head, rows)
 
 
-def _std(values: list[float]) -> float:
-    return float(np.std(values, ddof=1))
+def _dices(values: Sequence[Any]) -> list[str]:
+    return [f"{values[0]:.5f}", *map(number, values[1:])]

@@ -1,5 +1,6 @@
 """What limits the score: how much is lost by the gate, how much by the masks, and on masks of which size."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,7 +13,8 @@ from steel.decide.rules import Rules
 from steel.decide.table import Table
 from steel.metrics import dice
 from steel.report.outcomes import Outcome, judge
-from steel.report.text import number, text_table
+from steel.report.section import Numbers
+from steel.report.text import number
 
 N_AREA_BINS = 3
 
@@ -120,25 +122,30 @@ def told(found: Limits) -> str:
     )
 
 
-def as_markdown(found: Limits) -> list[str]:
-    """The section of the report."""
+def tables(found: Limits) -> list[Numbers]:
+    """The potentials, and the bins of area if there are any."""
     rows = []
     for name, p in zip(("all", *(f"class {c}" for c in CLASSES)), (found.whole, *found.classes), strict=True):
         gate, masks = p.perfect_gate - p.as_it_is, p.perfect_masks - p.as_it_is
         cells = [f"{p.as_it_is:.5f}", f"{p.perfect_gate:.5f}", f"{gate:+.5f}", f"{p.perfect_masks:.5f}"]
         rows.append([name, *cells, f"{masks:+.5f}"])
-    head = ["", "mean Dice", "perfect gate", "gain", "perfect masks", "gain"]
-    bins = [
-        [f"class {b.class_id}", _range(b.smallest_px, b.largest_px), str(b.n_masks), number(b.positive), str(b.fn)]
-        for b in found.areas
-    ]
-    return [
-        "## What limits the score",
+    potentials = Numbers(
+        "What limits the score",
+        ["", "mean Dice", "perfect gate", "gain", "perfect masks", "gain"],
+        rows,
         "A perfect gate shows the pixels above the rules' threshold exactly where there is a true mask; perfect masks "
         "are the true ones wherever something is shown.",
-        text_table(head, rows),
-        *(["True masks by area:", text_table(["", "area, px", "masks", "mean Dice", "FN"], bins)] if bins else []),
+    )
+    return [potentials, *([_area_table(found.areas)] if found.areas else [])]
+
+
+def _area_table(areas: Sequence[AreaBin]) -> Numbers:
+    rows = [
+        [f"class {b.class_id}", _range(b.smallest_px, b.largest_px), str(b.n_masks), number(b.positive), str(b.fn)]
+        for b in areas
     ]
+    head = ["", "area, px", "masks", "mean Dice", "FN"]
+    return Numbers("True masks by area", head, rows, "Thirds of the masks of each class, from the smallest.")
 
 
 def _without_gates(decision: Decision) -> Decision:

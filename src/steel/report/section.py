@@ -29,11 +29,19 @@ class Figure:
 
 @dataclass(frozen=True)
 class Numbers:
-    """A table: its caption, the heads of its columns, its rows; the first column names the row."""
+    """A table, for the page and for text alike.
+
+    Attributes:
+        caption: what it shows, in a few words.
+        head: of each column; the first column names the row.
+        rows: its cells.
+        note: what they mean, in a sentence or two.
+    """
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,9 @@ class Picture:
     caption: str
     alt: str
     pixels: NDArray[np.uint8] = field(repr=False)
+
+
+Block = Figure | Numbers | Picture
 
 
 @dataclass(frozen=True)
@@ -60,5 +71,5 @@ class Section:
     name: str
     title: str
     lead: Sequence[str] = ()
-    blocks: Sequence[Figure | Numbers | Picture] = ()
+    blocks: Sequence[Block] = ()
     folded: bool = False

@@ -1,7 +1,20 @@
 """Numbers and tables as text."""
 
+from collections.abc import Sequence
 
-def text_table(head: list[str], rows: list[list[str]]) -> str:
+from steel.report.section import Numbers, Section
+
+
+def of_section(section: Section) -> list[str]:
+    """Paragraphs of Markdown: heading, paragraphs, and each table below its caption and what it means."""
+    lines = [f"## {section.title}", *section.lead]
+    for block in section.blocks:
+        if isinstance(block, Numbers):
+            lines += [f"{block.caption}:", *([block.note] if block.note else []), text_table(block.head, block.rows)]
+    return lines
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns line up in plain text too."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = [

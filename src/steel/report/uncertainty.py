@@ -8,7 +8,8 @@ from steel.decide.bootstrap import LEVEL, N_RESAMPLES, intervals, resample
 from steel.decide.table import Table
 from steel.metrics import dice
 from steel.report.outcomes import Outcome
-from steel.report.text import number, text_table
+from steel.report.section import Numbers
+from steel.report.text import number
 
 PERCENT = f"{100 * LEVEL:g} % interval"
 
@@ -38,20 +39,19 @@ def within(bounds: Sequence[float | None] | None, decimals: int) -> str:
     return f"{PERCENT} {low:.{decimals}f} to {high:.{decimals}f}"
 
 
-def as_markdown(found: dict[str, Any] | None) -> list[str]:
-    """The section of the report, from `as_json`; nothing without it."""
-    if found is None:
-        return []
+def table(found: dict[str, Any]) -> Numbers:
+    """The scores of all classes and of each with their intervals, from `as_json`."""
     rows = [["all", *_cells(found["mean"]), *_cells(found["positive"])]]
     for c, mean, positive in zip(CLASSES, found["class_mean"], found["class_positive"], strict=True):
         rows.append([f"class {c}", *_cells(mean), *_cells(positive)])
-    return [
-        "## Uncertainty",
+    return Numbers(
+        "Uncertainty",
+        ["", "mean Dice", PERCENT, "positive-only", PERCENT],
+        rows,
         f"Intervals over {found['n_resamples']} resamples of the strips, duplicates drawn together. The nets and rules "
         "stay as they are: what another training would change is not in them, nor is the luck of a leaderboard score, "
         "which is taken on fewer strips. Of a class with few masks (some ten) the interval is too narrow.",
-        text_table(["", "mean Dice", PERCENT, "positive-only", PERCENT], rows),
-    ]
+    )
 
 
 def _cells(one: dict[str, float | None]) -> list[str]:
