@@ -15,15 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from steel.data.cache import open_strips
 from steel.decide import run
+from steel.decide.rule import NEVER_PX, Rule
+from steel.decide.rules import Rules
 from steel.decide.table import Table
 from steel.paths import Paths
 from steel.report.gallery import cards as gallery_cards
 from steel.report.gallery.cards import Card, Picture, draw, fragment, path_data, pictures
 from steel.report.gallery.choose import KINDS, Entry, choose, suspects
 from steel.report.outcomes import Outcome, best_known, judge
-from steel.report.strips import held_out, stores_of, true_masks
+from steel.report.strips import HeldOut, View
 
 
 def table_of(true_px: NDArray, seen: NDArray | None = None, gate: NDArray | None = None) -> Table:
@@ -157,7 +158,9 @@ def test_a_picture_is_small_and_true(severstal_like: NDArray[np.uint8]) -> None:
     masks = np.zeros((4, 256, 1600), bool)
     masks[2, 50:150, 400:800] = True
     prob = np.where(masks, 200, 10).astype(np.uint8)
-    found = draw(severstal_like, masks, np.zeros_like(masks), prob, [2])
+    rules, names = Rules((Rule(255, NEVER_PX, 0.0),) * 4), ["one"]
+    view = View("a.jpg", "", names, severstal_like, masks, prob, np.zeros(4), np.ones(4, np.float32), rules)
+    found = draw(view, [2])
     assert len(found.strip) < 7000
     strip = cv2.imdecode(np.frombuffer(found.strip, np.uint8), cv2.IMREAD_GRAYSCALE)
     expected = cv2.resize(severstal_like, (640, 102), interpolation=cv2.INTER_AREA)
@@ -189,16 +192,11 @@ def test_cards_show_the_run(copied: Path, monkeypatch: pytest.MonkeyPatch) -> No
     entries = choose(table, outcome, 3)
     cards = pictures(paths, table, decision, entries)
     assert [card.entry for card in cards] == entries
-    strips = open_strips(paths.cache, "train")
-    assert strips.masks is not None
     for card in cards:
-        e, row = card.entry, strips.image_ids.index(card.image_id)
-        true = true_masks(strips.masks[row])
+        e, view = card.entry, HeldOut(paths, decision).of_row(table, card.entry.row)
         assert (card.image_id, card.fold) == (table.image_ids[e.row], table.fold[e.row])
-        stores = stores_of(paths, decision, card.fold)
-        prob, shown = held_out(stores, card.image_id, decision, card.fold, table.gate[e.row])
-        assert [int(mask.sum()) for mask in shown] == outcome.pred_px[e.row].tolist()
-        drawn = draw(strips.images[row], true, shown, prob, [e.k])
+        assert view.shown.sum((1, 2)).tolist() == outcome.pred_px[e.row].tolist()
+        drawn = draw(view, [e.k])
         assert card.picture.probs[e.k] == drawn.probs[e.k]
         assert replace(card.picture, probs=drawn.probs) == drawn
         assert bool(card.picture.truth[e.k]) == (e.true_px > 0)

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from steel import files
@@ -25,7 +24,9 @@ from steel.report.change import Change
 from steel.report.eda import run as eda
 from steel.report.limits import Limits, limits
 from steel.report.outcomes import Outcome, best_known, judge
+from steel.report.overlay import write_png
 from steel.report.section import Section
+from steel.report.strips import fold_word
 from steel.stage import Spec, recorded
 
 CODE = ("report", "decide", "metrics", "study_metrics", "competition", "infer/store", "data/cache", "data/folds")
@@ -124,7 +125,7 @@ def _gallery(paths: Paths, table: Table, decision: Decision, outcome: Outcome) -
     from steel.report.gallery import cards, choose
 
     chosen = cards.pictures(paths, table, decision, choose.choose(table, outcome))
-    return cards.fragment(chosen, "fold" if len(decision.folds) > 1 else "part")
+    return cards.fragment(chosen, fold_word(decision))
 
 
 def _sheets(paths: Paths, table: Table, decision: Decision, outcome: Outcome) -> list[Path]:
@@ -135,9 +136,7 @@ def _sheets(paths: Paths, table: Table, decision: Decision, outcome: Outcome) ->
     for name, sign in (("worst", 1), ("best", -1)):
         if rows := sheets.extremes(sign * positive):
             path = paths.report / f"{name}.png"
-            with files.atomic(path) as temporary:
-                picture = sheets.gallery(paths, table, decision, rows, positive)
-                temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+            write_png(path, sheets.gallery(paths, table, decision, rows, positive))
             written.append(path)
     return written
 
