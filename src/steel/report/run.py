@@ -26,7 +26,7 @@ from steel.report.limits import Limits, limits
 from steel.report.outcomes import Outcome, best_known, judge
 from steel.report.overlay import write_png
 from steel.report.section import Section
-from steel.report.strips import fold_word
+from steel.report.strips import HeldOut, fold_word
 from steel.stage import Spec, recorded
 
 CODE = ("report", "decide", "metrics", "study_metrics", "competition", "infer/store", "data/cache", "data/folds")
@@ -124,7 +124,14 @@ def _changes(paths: Paths, strips: Any, group: Sequence[str]) -> list[Change]:
 def _gallery(paths: Paths, table: Table, decision: Decision, outcome: Outcome) -> str:
     from steel.report.gallery import cards, choose
 
-    chosen = cards.pictures(paths, table, decision, choose.choose(table, outcome))
+    held_out = HeldOut(paths, decision)
+
+    def grants(row: int, k: int) -> float:
+        view = held_out.of_row(table, row)
+        assert view.true is not None
+        return choose.granted(view.prob[k], view.true[k])
+
+    chosen = cards.pictures(paths, table, decision, choose.choose(table, outcome, grants))
     return cards.fragment(chosen, fold_word(decision))
 
 
