@@ -24,6 +24,8 @@ from steel.report.gallery import cards as gallery_cards
 from steel.report.gallery.cards import Card, Picture, draw, fragment, path_data, pictures
 from steel.report.gallery.choose import KINDS, Entry, choose, granted, suspects
 from steel.report.outcomes import Outcome, best_known, judge
+from steel.report.overlay import heat
+from steel.report.sheets import SCALE_X, caption
 from steel.report.strips import HeldOut, View
 
 
@@ -251,9 +253,9 @@ def test_a_picture_is_small_and_true(severstal_like: NDArray[np.uint8]) -> None:
     rules, names = Rules((Rule(255, NEVER_PX, 0.0),) * 4), ["one"]
     view = View("a.jpg", "", names, severstal_like, masks, prob, np.zeros(4), np.ones(4, np.float32), rules)
     found = draw(view, [2])
-    assert len(found.strip) < 7000
+    assert len(found.strip) < 14_000
     strip = cv2.imdecode(np.frombuffer(found.strip, np.uint8), cv2.IMREAD_GRAYSCALE)
-    expected = cv2.resize(severstal_like, (640, 102), interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(severstal_like, (1120, 179), interpolation=cv2.INTER_AREA)
     assert strip is not None
     assert np.abs(strip.astype(int) - expected).mean() < 8
     assert list(found.probs) == [2]
@@ -334,6 +336,22 @@ def test_the_filters_offer_what_there_is() -> None:
     assert "label? (2)" in html
     assert re.findall(r'<label>part\s+<select name="fold">\s+<option value="">all</option>\s+<option>1<', html)
     assert data_of(html)["fold_name"] == "part"
+
+
+def test_probabilities_have_the_colours_of_the_scale_on_page_and_sheet() -> None:
+    """From black to a light yellow, ever brighter; 17 colours, between which the page interpolates."""
+    level = np.arange(256, dtype=np.uint8)[None]
+    colours = heat(level)[0]  # (256, 3) BGR
+    light = colours @ [0.114, 0.587, 0.299]
+    assert light[0] < 5 and light[-1] > 230 and (np.diff(light[::8]) > 0).all()
+    html = str(fragment([EVIL]))
+    values = [re.search(rf'<feFunc{c} type="table" tableValues="([^"]+)"', html) for c in "BGR"]
+    stops = np.array([found[1].split() for found in values if found], float)
+    assert stops.shape == (3, 17)
+    between = np.stack([np.interp(level[0] / 255, np.linspace(0, 1, 17), stop) for stop in stops], 1)
+    assert np.abs(255 * between - colours).max() < 10
+    band = caption("", scale=True)
+    assert (band[18, SCALE_X : SCALE_X + 256] == colours).all()
 
 
 def test_an_empty_gallery_says_so() -> None:

@@ -33,6 +33,11 @@ def heat(prob: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cv2.applyColorMap(prob, HEAT).astype(np.uint8, copy=False)
 
 
+def heat_stops(n: int) -> NDArray[np.float64]:
+    """The colours of `n` >= 2 even steps of the scale from probability 0 to 1, (n, 3) RGB 0..1."""
+    return heat(np.linspace(0, 255, n).round().astype(np.uint8)[None])[0, :, ::-1] / 255
+
+
 def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write a picture (H, W, 3) uint8, BGR, whole or not at all."""
     with files.atomic(path) as temporary:

@@ -16,12 +16,13 @@ from steel.decide.table import Table
 from steel.paths import Paths
 from steel.progress import track
 from steel.report.gallery.choose import KINDS, Entry
+from steel.report.overlay import heat_stops
 from steel.report.page import environment
 from steel.report.strips import HeldOut, View
 from steel.workers import Workers, cores
 
-STRIP_SIZE, PROB_SIZE = (640, 102), (320, 51)  # (width, height) px
-STRIP_QUALITY, PROB_QUALITY = 60, 40  # of WebP, 0..100
+STRIP_SIZE, PROB_SIZE = (1120, 179), (320, 51)  # (width, height) px
+STRIP_QUALITY, PROB_QUALITY = 50, 40  # of WebP, 0..100
 TOLERANCE_PX = 1.5  # between an outline and its polygon, on the strip of 1600 px
 N_OUTLINES = 40  # largest outlines of a mask that are drawn: maps may be full of specks
 CHUNK = 16  # strips per task of a worker
@@ -32,7 +33,7 @@ class Picture:
     """What is drawn of a strip.
 
     Attributes:
-        strip: WebP, grey, 640 x 102.
+        strip: WebP, grey, 1120 x 179.
         truth, shown: outlines of the four masks as SVG path data, in px of the strip of 1600 x 256.
         probs: class index to the ensemble's map of the class: WebP, 255 = probability 1, 320 x 51.
     """
@@ -116,6 +117,7 @@ def fragment(cards: Sequence[Card], fold_name: str = "fold") -> Markup:
             classes=CLASSES,
             folds=sorted({card.fold for card in cards}),
             fold_name=fold_name,
+            heat=dict(zip("RGB", heat_stops(17).T.round(3).tolist(), strict=True)),
         )
     )
 
