@@ -142,16 +142,61 @@ def test_sorting_changes_the_order(gallery: Any) -> None:
     assert up == sorted(up) and down == sorted(down, reverse=True)
 
 
-def test_a_card_opens_by_keyboard_and_shows_probabilities(gallery: Any) -> None:
+def test_a_card_shows_probabilities_and_their_scale(gallery: Any) -> None:
     card = gallery.locator("#gallery-cards > li").first
-    button = card.locator(".about button")
+    button, scale = card.locator(".about button"), card.locator(".scale")
     for shown in (1, 0):
         button.press("Enter")
         assert card.locator("img.heat").count() == shown
-    card.locator("button.open").press("Enter")
-    assert gallery.locator("dialog[open]").count() == 1
+        assert scale.is_visible() == bool(shown)
+    assert re.fullmatch(r"0\s*1", scale.inner_text() or scale.text_content())
+
+
+def test_cards_are_leafed_through_enlarged(gallery: Any) -> None:
+    """By buttons and arrow keys, in the order and within the filters of the list, around its ends."""
+    gallery.locator("#gallery select[name=kind]").select_option("best")
+    gallery.locator("#gallery select[name=sort]").select_option("Dice")
+    gallery.locator("#gallery select[name=order]").select_option("descending")
+    names = gallery.locator("#gallery-cards > li .about b").all_inner_texts()
+    dice = numbers(gallery, r"Dice ([\d.]+)")
+    assert len(names) > 2
+    dialog = gallery.locator("dialog")
+
+    def check(at: int) -> None:
+        assert gallery.locator("#gallery-place").inner_text() == f"{at + 1} of {len(names)}"
+        assert dialog.locator(".about b").inner_text() == names[at]
+        assert f"Dice {dice[at]:.2f}" in dialog.locator(".about").inner_text()
+
+    gallery.locator("#gallery-cards > li button.open").nth(1).press("Enter")
+    check(1)
+    gallery.keyboard.press("ArrowRight")
+    check(2)
+    dialog.get_by_role("button", name="probabilities").click()
+    dialog.get_by_role("button", name="previous").click()
+    check(1)
+    assert dialog.locator("img.heat").count() == 1  # the choice stays
+    for at in (0, len(names) - 1):
+        gallery.keyboard.press("ArrowLeft")
+        check(at)
     gallery.keyboard.press("Escape")
-    assert gallery.locator("dialog[open]").count() == 0
+    assert dialog.is_hidden()
+    gallery.wait_for_function("document.activeElement.closest('li')")
+    assert gallery.evaluate("document.activeElement.closest('li').querySelector('b').textContent") == names[-1]
+
+
+def test_outlines_are_switched_off_in_the_list_and_enlarged(gallery: Any) -> None:
+    gallery.locator("#gallery select[name=kind]").select_option("best")
+    truth = gallery.locator("#gallery-cards path.truth").first
+    assert truth.is_visible()
+    gallery.locator("#gallery-cards button.open").first.press("Enter")
+    box = gallery.locator("dialog input[name=truth]")
+    box.uncheck()
+    assert gallery.locator("dialog path.truth").first.is_hidden()
+    assert gallery.locator("dialog path.shown").first.is_visible()
+    gallery.keyboard.press("Escape")
+    assert truth.is_hidden()
+    gallery.locator(".bar input[name=truth]").check()
+    assert truth.is_visible() and box.is_checked()
 
 
 def test_the_theme_can_be_chosen(browser: Any, path: Path) -> None:

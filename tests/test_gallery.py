@@ -15,15 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from steel.data.cache import open_strips
 from steel.decide import run
+from steel.decide.rule import NEVER_PX, Rule
+from steel.decide.rules import Rules
 from steel.decide.table import Table
 from steel.paths import Paths
 from steel.report.gallery import cards as gallery_cards
 from steel.report.gallery.cards import Card, Picture, draw, fragment, path_data, pictures
-from steel.report.gallery.choose import KINDS, Entry, choose, suspects
+from steel.report.gallery.choose import KINDS, Entry, choose, granted, suspects
 from steel.report.outcomes import Outcome, best_known, judge
-from steel.report.strips import held_out, stores_of, true_masks
+from steel.report.overlay import heat
+from steel.report.sheets import SCALE_X, caption
+from steel.report.strips import HeldOut, View
 
 
 def table_of(true_px: NDArray, seen: NDArray | None = None, gate: NDArray | None = None) -> Table:
@@ -44,6 +47,11 @@ def column(*values: float, k: int = 0) -> NDArray[np.float64]:
     return found
 
 
+def no_doubt(_row: int, _k: int) -> float:
+    """No map grants anything."""
+    return 0.0
+
+
 def test_each_kind_has_its_own_order() -> None:
     #            hit  hit  hit  hit  missed    in vain    clean
     true = column(100, 100, 100, 100, 500, 900, 0, 0, 0)
@@ -51,7 +59,7 @@ def test_each_kind_has_its_own_order() -> None:
     overlap = column(70, 10, 90, 50, 0, 0, 0, 0, 0)
     outcome = Outcome(shown.astype(np.int32), overlap.astype(np.int32))
     table = table_of(true, np.where(true > 0, 255, 0))
-    found = choose(table, outcome)
+    found = choose(table, outcome, no_doubt)
     rows = {kind: [e.row for e in found if kind in e.kinds] for kind in KINDS}
     assert rows == {
         "label?": [],
@@ -61,35 +69,120 @@ def test_each_kind_has_its_own_order() -> None:
         "best": [2, 0],
     }
     assert found[0] == Entry(1, 0, ("worst",), 0.1, 100, 100)
-    assert [e.row for e in choose(table, outcome, 1)] == [1, 7, 5, 2]
+    assert [e.row for e in choose(table, outcome, no_doubt, 1)] == [1, 7, 5, 2]
+
+
+#            bear the class, and look it  do not, and do not look it  look as if they had another label
+TRUE = column(1000, 1000, 1000, 1000, 0, 0, 0, 0, 1000, 0, 0)
+SEEN = column(250, 240, 230, 220, 5, 5, 5, 255, 3, 250, 255)
+GATE = column(0.99, 0.95, 0.9, 0.9, 0.02, 0.01, 0.03, 0.1, 0.01, 0.99, 0.999)
+SHOWN_PX = np.where(SEEN[:, 0] > 128, 1000, 0).astype(np.int32)
+
+
+def suspected(
+    true: NDArray, seen: NDArray, gate: NDArray | None, shown_px: NDArray, granted: dict[int, float] | None = None
+) -> list[int]:
+    """Suspects of class index 0; `granted`: what maps grant true masks, 0 where it is not said."""
+    return list(suspects(table_of(true, seen, gate), shown_px, 0, lambda row, _: (granted or {}).get(row, 0.0)))
 
 
 def test_a_label_is_suspected_where_gate_and_map_agree_on_the_contrary() -> None:
-    #            bear the class, and look it  do not, and do not look it  look as if they had another label
-    true = column(1000, 1000, 1000, 1000, 0, 0, 0, 0, 1000, 0, 0)
-    seen = column(250, 240, 230, 220, 5, 5, 5, 255, 3, 250, 255)
-    gate = column(0.99, 0.95, 0.9, 0.9, 0.02, 0.01, 0.03, 0.1, 0.01, 0.99, 0.999)
-    shown_px = np.where(seen[:, 0] > 128, 1000, 0).astype(np.int32)
-    found = suspects(table_of(true, seen, gate), shown_px, 0)
-    # 10 is surer than 8 (1 - 3 / 255), then 9 (250 / 255); 7 has the map against its label, but not the gate.
-    assert found.tolist() == [10, 8, 9]
-    # Without gates the map alone accuses.
-    assert suspects(table_of(true, seen), shown_px, 0).tolist() == [7, 10, 8, 9]
-    # What is shown must contradict the label as well.
-    shown_px[[8, 10]] = 1000, 0
-    assert suspects(table_of(true, seen, gate), shown_px, 0).tolist() == [9]
+    # 10 is surer than 8 (.99 by the gate), then 9 (250 / 255); 7 has the map against its label, but not the gate.
+    assert suspected(TRUE, SEEN, GATE, SHOWN_PX) == [10, 8, 9]
+    # Without gates the map alone accuses: 7 and 10 by 1, 8 by 252 / 255, 9 by 250 / 255.
+    assert suspected(TRUE, SEEN, None, SHOWN_PX) == [7, 10, 8, 9]
+    # Nor does the gate alone: with the map of another strip that bears the class, 8 is no suspect.
+    seen = SEEN.copy()
+    seen[8] = 240
+    assert suspected(TRUE, seen, GATE, SHOWN_PX) == [10, 9]
+
+
+@pytest.mark.parametrize("row", [8, 9, 10])
+def test_what_is_shown_must_contradict_the_label_as_well(row: int) -> None:
+    shown_px = SHOWN_PX.copy()
+    shown_px[row] = 1000 - shown_px[row]
+    assert suspected(TRUE, SEEN, GATE, shown_px) == [one for one in (10, 8, 9) if one != row]
+
+
+@pytest.mark.parametrize(
+    ("granted", "expected"),
+    [
+        (0.01, [10, 8, 9]),  # .99 by the gate is less than 1 - .01 and 252 / 255
+        (0.019, [10, 8, 9]),  # 1 - .019 is more than 9's 250 / 255 = .980
+        (0.021, [10, 9, 8]),
+        (0.49, [10, 9, 8]),
+        (0.5, [10, 9]),  # no more than even
+        (1.0, [10, 9]),
+    ],
+)
+def test_a_map_that_grants_the_true_mask_speaks_for_its_label(granted: float, expected: list[int]) -> None:
+    """Of 9 and 10, which have no true mask, nothing is asked."""
+    assert suspected(TRUE, SEEN, GATE, SHOWN_PX, {8: granted, 9: 1.0, 10: 1.0}) == expected
+
+
+def test_maps_are_asked_late() -> None:
+    """Of the three suspects, for the first one no map is read, for the first two one."""
+    asked: list[int] = []
+
+    def grants(row: int, _k: int) -> float:
+        asked.append(row)
+        return 0.0
+
+    found = suspects(table_of(TRUE, SEEN, GATE), SHOWN_PX, 0, grants)
+    assert (next(found), asked) == (10, [])
+    assert (next(found), asked) == (8, [8])
+    assert (list(found), asked) == ([9], [8])
+
+
+def test_a_small_mask_is_one_that_a_tenth_of_true_masks_do_not_exceed() -> None:
+    """Eleven true masks of 100, 200 .. 1,100 px, one of which nothing is seen: the small one has 200."""
+    areas = [100 * (i + 1) for i in range(11)]
+    true, n = column(*areas, 0, 0), 13
+    area_px = np.zeros((n, 4, 256), np.int32)
+    area_px[:10, 0, :251] = 1100
+    for row, px in ((10, 0), (11, 199), (12, 200)):
+        area_px[row, 0, :256] = px
+    table = replace(table_of(true), area_px=area_px)
+    shown_px = np.array([1] * 10 + [0, 1, 1], np.int32)
+    assert list(suspects(table, shown_px, 0, no_doubt)) == [10, 12]  # 11, of 199 px, is not seen
 
 
 def test_of_timid_models_none_is_suspected_unless_the_contrary_is_likelier_than_not() -> None:
-    true, seen = column(1000, 1000, 0, 0), column(60, 60, 120, 140)
-    found = suspects(table_of(true, seen), np.array([1000] * 4, np.int32), 0)
-    assert found.tolist() == [3]  # 120 / 255 is more than the 60 / 255 of true masks, but less than even
+    true, shown_px = column(1000, 1000, 0, 0, 0), np.array([1000] * 5, np.int32)
+    # 120 / 255 and 127 / 255 are more than the 60 / 255 of true masks, but less than even.
+    assert suspected(true, column(60, 60, 120, 127, 128), None, shown_px) == [4]
+    gate = column(0.25, 0.25, 0.5, 0.51, 0.1)
+    assert suspected(true, column(255, 255, 255, 255, 255), gate, shown_px) == [3]
+
+
+def test_of_bold_models_the_contrary_must_be_as_likely_as_it_is_where_it_is_the_label() -> None:
+    true, shown_px = column(1000, 1000, 0, 0, 0, 0), np.array([1000] * 6, np.int32)
+    seen, gate = column(255, 255, 255, 255, 0, 0), column(1.0, 0.75, 0.875, 0.87, 0.1, 0.1)
+    assert suspected(true, seen, gate, shown_px) == [2]  # .875 is the mean of 1 and .75
+    # Of labels that it is there: .75 is the mean of .875 and .625.
+    true, shown_px = column(1000, 1000, 0, 0, 1000, 1000), np.zeros(6, np.int32)
+    seen, gate = column(0, 0, 0, 0, 255, 255), column(0.25, 0.26, 0.125, 0.375, 1.0, 1.0)
+    assert suspected(true, seen, gate, shown_px) == [0]
 
 
 def test_nothing_is_suspected_where_a_class_is_everywhere_or_nowhere() -> None:
     for true_px in (0, 50):
         found = table_of(np.full((5, 4), true_px), np.full((5, 4), 255))
-        assert suspects(found, np.array([0, 9, 0, 9, 0], np.int32), 2).tolist() == []
+        assert list(suspects(found, np.array([0, 9, 0, 9, 0], np.int32), 2, no_doubt)) == []
+
+
+def test_a_map_grants_what_a_tenth_of_the_true_mask_reaches() -> None:
+    """Of 30 px, 3 reach 153 and 2 reach 204; what lies beside the mask does not count."""
+    prob, true = np.full((4, 20), 255, np.uint8), np.zeros((4, 20), bool)
+    true[1, :15] = true[2, :15] = True
+    prob[true] = 0
+    prob[1, :3] = 204, 153, 204
+    assert granted(prob, true) == 153 / 255
+    assert granted(prob, true & (prob > 153)) == 204 / 255  # of 2 px, 1
+    few = np.zeros_like(true)
+    few[1, 1:12] = True
+    assert granted(prob, few) == 153 / 255  # of 11 px, 2
+    assert granted(prob, ~true) == 1
 
 
 @given(
@@ -104,7 +197,7 @@ def test_pairs_are_there_once_and_few(pairs: list[tuple[int, ...]], n_each: int)
     true, shown, seen, gate = (np.repeat(np.array(values)[:, None], 4, 1) for values in zip(*pairs, strict=True))
     table = table_of(true * 100, seen, gate / 10)
     outcome = Outcome((shown * 100).astype(np.int32), (np.minimum(true, shown) * 100).astype(np.int32))
-    found = choose(table, outcome, n_each)
+    found = choose(table, outcome, no_doubt, n_each)
     assert len({(e.row, e.k) for e in found}) == len(found)
     for k in range(4):
         for kind in KINDS:
@@ -157,10 +250,12 @@ def test_a_picture_is_small_and_true(severstal_like: NDArray[np.uint8]) -> None:
     masks = np.zeros((4, 256, 1600), bool)
     masks[2, 50:150, 400:800] = True
     prob = np.where(masks, 200, 10).astype(np.uint8)
-    found = draw(severstal_like, masks, np.zeros_like(masks), prob, [2])
-    assert len(found.strip) < 7000
+    rules, names = Rules((Rule(255, NEVER_PX, 0.0),) * 4), ["one"]
+    view = View("a.jpg", "", names, severstal_like, masks, prob, np.zeros(4), np.ones(4, np.float32), rules)
+    found = draw(view, [2])
+    assert len(found.strip) < 14_000
     strip = cv2.imdecode(np.frombuffer(found.strip, np.uint8), cv2.IMREAD_GRAYSCALE)
-    expected = cv2.resize(severstal_like, (640, 102), interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(severstal_like, (1120, 179), interpolation=cv2.INTER_AREA)
     assert strip is not None
     assert np.abs(strip.astype(int) - expected).mean() < 8
     assert list(found.probs) == [2]
@@ -186,19 +281,14 @@ def test_cards_show_the_run(copied: Path, monkeypatch: pytest.MonkeyPatch) -> No
     table, _, decision = run.load(paths.decide)
     outcomes = judge(table, decision)
     outcome = outcomes[best_known(outcomes)]
-    entries = choose(table, outcome, 3)
+    entries = choose(table, outcome, no_doubt, 3)
     cards = pictures(paths, table, decision, entries)
     assert [card.entry for card in cards] == entries
-    strips = open_strips(paths.cache, "train")
-    assert strips.masks is not None
     for card in cards:
-        e, row = card.entry, strips.image_ids.index(card.image_id)
-        true = true_masks(strips.masks[row])
+        e, view = card.entry, HeldOut(paths, decision).of_row(table, card.entry.row)
         assert (card.image_id, card.fold) == (table.image_ids[e.row], table.fold[e.row])
-        stores = stores_of(paths, decision, card.fold)
-        prob, shown = held_out(stores, card.image_id, decision, card.fold, table.gate[e.row])
-        assert [int(mask.sum()) for mask in shown] == outcome.pred_px[e.row].tolist()
-        drawn = draw(strips.images[row], true, shown, prob, [e.k])
+        assert view.shown.sum((1, 2)).tolist() == outcome.pred_px[e.row].tolist()
+        drawn = draw(view, [e.k])
         assert card.picture.probs[e.k] == drawn.probs[e.k]
         assert replace(card.picture, probs=drawn.probs) == drawn
         assert bool(card.picture.truth[e.k]) == (e.true_px > 0)
@@ -246,6 +336,22 @@ def test_the_filters_offer_what_there_is() -> None:
     assert "label? (2)" in html
     assert re.findall(r'<label>part\s+<select name="fold">\s+<option value="">all</option>\s+<option>1<', html)
     assert data_of(html)["fold_name"] == "part"
+
+
+def test_probabilities_have_the_colours_of_the_scale_on_page_and_sheet() -> None:
+    """From black to a light yellow, ever brighter; 17 colours, between which the page interpolates."""
+    level = np.arange(256, dtype=np.uint8)[None]
+    colours = heat(level)[0]  # (256, 3) BGR
+    light = colours @ [0.114, 0.587, 0.299]
+    assert light[0] < 5 and light[-1] > 230 and (np.diff(light[::8]) > 0).all()
+    html = str(fragment([EVIL]))
+    values = [re.search(rf'<feFunc{c} type="table" tableValues="([^"]+)"', html) for c in "BGR"]
+    stops = np.array([found[1].split() for found in values if found], float)
+    assert stops.shape == (3, 17)
+    between = np.stack([np.interp(level[0] / 255, np.linspace(0, 1, 17), stop) for stop in stops], 1)
+    assert np.abs(255 * between - colours).max() < 10
+    band = caption("", scale=True)
+    assert (band[18, SCALE_X : SCALE_X + 256] == colours).all()
 
 
 def test_an_empty_gallery_says_so() -> None:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny
+from numpy.typing import NDArray
 
 from steel.__main__ import main
 from steel.data.cache import open_strips
@@ -16,7 +17,7 @@ from steel.decide.rules import Rules
 from steel.paths import Paths
 from steel.report.outcomes import judge
 from steel.report.overlay import outline
-from steel.report.strip_sheet import classes_that_matter, numbers
+from steel.report.strip_sheet import classes_that_matter, numbers, verdicts
 from steel.report.strips import View, of_test, of_training, true_masks
 
 
@@ -50,46 +51,72 @@ def test_a_sheet_of_a_training_strip(capsys: pytest.CaptureFixture[str]) -> None
     assert [int(row[2]) for row in found] == outcome.pred_px[i].tolist()
     assert [float(row[4]) for row in found] == pytest.approx(table.gate[i].tolist(), abs=6e-4)
     strips = open_strips(paths.cache, "train")
-    view = of_training(paths, strips, image_id)
+    view = of_training(paths, image_id)
     picture = cv2.imread("one.png")
     assert picture is not None
-    n = len(classes_that_matter(view))
-    assert n >= 1
-    assert picture.shape == (36 + (2 + n) * (36 + 256) + 5 * 32, 1600, 3)
+    check_size(picture, 2 + len(classes_that_matter(view)))
+    assert all(line in text for line in verdicts(view))
     assert strips.masks is not None
     row = strips.image_ids.index(image_id)
     assert np.array_equal(picture[72 : 72 + 256], outline(strips.images[row], true_masks(strips.masks[row])))
     assert np.array_equal(picture[364 : 364 + 256], outline(strips.images[row], view.shown))
 
 
+def check_size(picture: NDArray, n_strips: int) -> None:
+    """A caption, strips with one each, the table's head and four rows, and four verdicts, of a line or two."""
+    n_lines, rest = divmod(picture.shape[0] - n_strips * (36 + 256), 36)
+    assert (9 < n_lines <= 14, rest, picture.shape[1:]) == (True, 0, (1600, 3))
+
+
 def by_hand() -> View:
     """Class 1 is there, of 100 px; of class 2, 40 px are shown, 10 px on a true mask of 60; class 3 reaches even."""
-    true, shown = np.zeros((2, 4, 256, 1600), bool)
-    true[0, 0, :100] = true[1, 1, :60] = shown[1, 1, 50:90] = True
+    true = np.zeros((4, 256, 1600), bool)
+    true[0, 0, :100] = true[1, 1, :60] = True
     prob = np.zeros((4, 256, 1600), np.uint8)
-    prob[2, 0, 0], prob[3, 0, 0] = 128, 127
+    prob[1, 1, 50:90] = 204
+    prob[2, 0, 0], prob[3, 0, 1:4], prob[3, 1, 50:90] = 128, 51, 127
     strip, gate = np.zeros((256, 1600), np.uint8), np.array([0.1, 0.9, 0.5, 0.5], np.float32)
-    rules = Rules((Rule(51, 600, 0.25), Rule(255, 0, 0.0), Rule(128, NEVER_PX, 0.0), Rule(1, 9, 1.0)))
-    return View("a.jpg", "here", ["one"], strip, true, prob, shown, gate, rules)
+    rules = Rules((Rule(51, 600, 0.25), Rule(204, 0, 0.0), Rule(128, NEVER_PX, 0.0), Rule(51, 3, 1.0)))
+    return View("a.jpg", "here", ["one"], strip, true, prob, np.zeros(4), gate, rules)
 
 
 def test_the_classes_that_matter() -> None:
     view = by_hand()
     assert classes_that_matter(view) == [0, 1, 2]
     assert classes_that_matter(replace(view, true=None)) == [1, 2]
-    nothing = replace(view, true=None, shown=np.zeros_like(view.shown), prob=view.prob // 2)
-    assert classes_that_matter(nothing) == [2]  # the likeliest, 64 / 255
+    faint = replace(view, true=None, prob=view.prob // 2)
+    assert classes_that_matter(faint) == [1]  # the likeliest, 102 / 255
 
 
 def test_the_numbers_of_a_strip() -> None:
     view = by_hand()
     assert numbers(view) == [
         ["1", "100", "0", "0.0000", "0.100", "0.000", "0.200", "600", "0.250"],
-        ["2", "60", "40", "0.2000", "0.900", "0.000", "1.000", "0", "0.000"],  # 2 * 10 / (60 + 40)
+        ["2", "60", "40", "0.2000", "0.900", "0.800", "0.800", "0", "0.000"],  # 2 * 10 / (60 + 40)
         ["3", "0", "0", "1.0000", "0.500", "0.502", "0.502", "never", "0.000"],
-        ["4", "0", "0", "1.0000", "0.500", "0.498", "0.004", "9", "1.000"],
+        ["4", "0", "0", "1.0000", "0.500", "0.498", "0.200", "3", "1.000"],
     ]
     assert [row[:4] for row in numbers(replace(view, true=None))][1] == ["2", "–", "40", "–"]
+
+
+def test_what_hides_a_class_is_told() -> None:
+    view = by_hand()
+    assert verdicts(view) == [
+        "class 1 not shown: gate 0.100 < 0.250 and area 0 < 600 px at prob 0.200",
+        "class 2 shown: area 40 >= 1 px at prob 0.800",
+        "class 3 not shown: its rule shows nothing on any strip",
+        "class 4 not shown: gate 0.500 < 1.000; met: area 3 >= 3 px at prob 0.200",
+    ]
+    overlaid = replace(view, rules=Rules((Rule(51, 4, 0.25),) * 4))
+    assert verdicts(overlaid)[3] == (  # class 2 has the other 40 px
+        "class 4 not shown: area 3 < 4 px at prob 0.200; met: gate 0.500 >= 0.250; "
+        "its map alone would be shown, but another class is likelier there"
+    )
+    soft = replace(view, rules=Rules((Rule(51, 4, 0.25, gate_power=1.0),) * 4))
+    assert verdicts(soft)[1] == (
+        "class 2 shown: gate 0.900 >= 0.250 and area 40 px x gate ** 1 = 36 >= 4 px at prob 0.200 "
+        "(soft_gate: min area / gate ** 1)"
+    )
 
 
 @pytest.mark.usefixtures("copied")
@@ -99,7 +126,7 @@ def test_a_sheet_of_a_test_strip(capsys: pytest.CaptureFixture[str]) -> None:
     strips = open_strips(paths.cache, "test")
     submitted = (paths.submission / "submission.csv").read_text().splitlines()[1:]
     for image_id in strips.image_ids:
-        shown = of_test(paths, strips, image_id).shown
+        shown = of_test(paths, image_id).shown
         rows = [line.partition(",")[2] for line in submitted if line.startswith(image_id)]
         areas = [sum(map(int, row.split()[1::2])) for row in rows]
         assert shown.sum((1, 2)).tolist() == areas
@@ -108,7 +135,7 @@ def test_a_sheet_of_a_test_strip(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{image_id}: test set; models fpn, gate\n" in capsys.readouterr().out
     picture = cv2.imread(f"{Path(image_id).stem}.png")
     assert picture is not None
-    assert (picture.shape[0] - 36 - 5 * 32) % (36 + 256) == 0
+    check_size(picture, 1 + len(classes_that_matter(of_test(paths, image_id))))
 
 
 @pytest.mark.usefixtures("copied")

@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from steel import files, metrics, rle
+from steel import metrics, rle
 from steel.competition import CLASSES, HEIGHT, N_CLASSES, WIDTH
 from steel.data.images import list_images, read_strip
 from steel.errors import UserError, shorten
 from steel.kaggle.check import Submission
 from steel.kaggle.score import count_pixels
-from steel.report.overlay import compare
+from steel.report.overlay import compare, write_png
 from steel.report.sheets import N_SHOWN, caption
 from steel.report.text import text_table
 
@@ -91,8 +90,7 @@ def write_gallery(found: Difference, images: Path, out: Path) -> None:
         strip = read_strip(images / image_id)
         parts.append(caption(f"{image_id}  {_words(found, i)}"))
         parts.append(compare(strip, _masks(found.a, image_id), _masks(found.b, image_id)))
-    with files.atomic(out) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", np.concatenate(parts))[1].tobytes())
+    write_png(out, np.concatenate(parts))
 
 
 def _row(name: str, found: Difference, part: tuple) -> list[str]:

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from steel import files
@@ -28,7 +27,9 @@ from steel.report.change import Change
 from steel.report.eda import run as eda
 from steel.report.limits import Limits, limits
 from steel.report.outcomes import Outcome, best_known, judge
+from steel.report.overlay import write_png
 from steel.report.section import Section
+from steel.report.strips import HeldOut, fold_word
 from steel.stage import Spec, recorded
 
 CODE = ("report", "decide", "metrics", "study_metrics", "competition", "infer/store", "data/cache", "data/folds")
@@ -168,8 +169,15 @@ def _gallery(found: Found) -> str:
     from steel.report.gallery import cards, choose
 
     paths, table, decision = found.paths, found.table, found.decision
-    chosen = cards.pictures(paths, table, decision, choose.choose(table, found.outcome))
-    return cards.fragment(chosen, "fold" if len(decision.folds) > 1 else "part")
+    held_out = HeldOut(paths, decision)
+
+    def grants(row: int, k: int) -> float:
+        view = held_out.of_row(table, row)
+        assert view.true is not None
+        return choose.granted(view.prob[k], view.true[k])
+
+    chosen = cards.pictures(paths, table, decision, choose.choose(table, found.outcome, grants))
+    return cards.fragment(chosen, fold_word(decision))
 
 
 def _sheets(found: Found) -> list[Path]:
@@ -180,9 +188,7 @@ def _sheets(found: Found) -> list[Path]:
     for name, sign in (("worst", 1), ("best", -1)):
         if rows := sheets.extremes(sign * positive):
             path = found.paths.report / f"{name}.png"
-            with files.atomic(path) as temporary:
-                picture = sheets.gallery(found.paths, found.table, found.decision, rows, positive)
-                temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+            write_png(path, sheets.gallery(found.paths, found.table, found.decision, rows, positive))
             written.append(path)
     return written
 

@@ -7,15 +7,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from steel.competition import CLASSES
-from steel.data.cache import open_strips
+from steel.competition import CLASSES, WIDTH
 from steel.decide.decision import Decision
+from steel.decide.evidence import N_LEVELS
 from steel.decide.table import Table
 from steel.paths import Paths
-from steel.report.overlay import COLOURS, compare
-from steel.report.strips import held_out, stores_of, true_masks
+from steel.report.overlay import COLOURS, compare, heat
+from steel.report.strips import HeldOut
 
 N_SHOWN = 6  # strips in a gallery
+CAPTION_PX, SCALE_X = 36, 1300
+FONT: dict[str, Any] = {"fontFace": cv2.FONT_HERSHEY_SIMPLEX, "fontScale": 0.7, "thickness": 1}
 
 
 def extremes(values: NDArray[np.float64]) -> list[int]:
@@ -30,35 +32,38 @@ def gallery(paths: Paths, table: Table, decision: Decision, rows: Sequence[int],
 
     `rows` are rows of the table, `values` (n, 4) the Dice of each true mask, NaN where there is none.
     """
-    strips = open_strips(paths.cache, "train")
-    assert strips.masks is not None
-    row_of = {image_id: row for row, image_id in enumerate(strips.image_ids)}
+    held_out = HeldOut(paths, decision)
     parts = [caption("truth above, prediction below", legend=True)]
-    what = "fold" if len(decision.folds) > 1 else "part"
     for i in rows:
-        image_id, fold = str(table.image_ids[i]), int(table.fold[i])
+        view = held_out.of_row(table, i)
         per_class = ", ".join(
             f"class {c} Dice {v:.3f}" for c, v in zip(CLASSES, values[i], strict=True) if not np.isnan(v)
         )
-        parts.append(caption(f"{image_id}  {what} {fold}  {per_class}"))
-        row = row_of[image_id]
-        stores = stores_of(paths, decision, fold)
-        _, shown = held_out(stores, image_id, decision, fold, table.gate[i])
-        parts.append(compare(strips.images[row], true_masks(strips.masks[row]), shown))
+        parts.append(caption(f"{view.image_id}  {view.where}  {per_class}"))
+        assert view.true is not None
+        parts.append(compare(view.strip, view.true, view.shown))
     return np.concatenate(parts)
 
 
-def caption(text: str, legend: bool = False) -> NDArray[np.uint8]:
-    band = np.full((36, 1600, 3), 255, np.uint8)
-    font: dict[str, Any] = {
-        "fontFace": cv2.FONT_HERSHEY_SIMPLEX,
-        "fontScale": 0.7,
-        "thickness": 1,
-        "lineType": cv2.LINE_AA,
-    }
-    cv2.putText(band, text, (8, 25), color=(0, 0, 0), **font)
+def caption(text: str, legend: bool = False, scale: bool = False) -> NDArray[np.uint8]:
+    """A band (36, 1600, 3) with a line of ASCII; at its right end the classes' colours, or those of probabilities."""
+    band = np.full((CAPTION_PX, WIDTH, 3), 255, np.uint8)
+    _write(band, text, 8)
     for k, colour in enumerate(COLOURS if legend else ()):
         x = 1100 + 120 * k
         cv2.rectangle(band, (x, 8), (x + 18, 28), colour[::-1], -1)
-        cv2.putText(band, f"class {k + 1}", (x + 24, 25), color=(0, 0, 0), **font)
+        _write(band, f"class {CLASSES[k]}", x + 24)
+    if scale:
+        band[8:29, SCALE_X : SCALE_X + N_LEVELS] = heat(np.arange(N_LEVELS, dtype=np.uint8)[None])
+        _write(band, "probability 0", SCALE_X - 8 - text_px("probability 0"))
+        _write(band, "1", SCALE_X + N_LEVELS + 8)
     return band
+
+
+def text_px(text: str) -> int:
+    """Width of a text in a caption."""
+    return cv2.getTextSize(text, FONT["fontFace"], FONT["fontScale"], FONT["thickness"])[0][0]
+
+
+def _write(band: NDArray[np.uint8], text: str, x: int) -> None:
+    cv2.putText(band, text, (x, 25), color=(0, 0, 0), lineType=cv2.LINE_AA, **FONT)

@@ -4,16 +4,15 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from steel import files
 from steel.competition import N_CLASSES
 from steel.data.cache import Strips, open_strips
 from steel.errors import UserError
 from steel.paths import Paths
 from steel.progress import say
 from steel.report.augment_sheet import sheet
+from steel.report.overlay import write_png
 from steel.report.strip_sheet import as_text, strip_sheet
 from steel.report.strips import View, of_test, of_training
 
@@ -29,7 +28,7 @@ def augmentation(paths: Paths, recipe: str | Mapping[str, str], n: int, seed: in
     if seed < 0:
         raise UserError(f"--seed: {seed} is out of range; allowed: >= 0")
     strips = open_strips(paths.cache, "train")
-    _write(out, sheet(*_crops(strips, np.random.default_rng(seed)), recipe, n, seed))
+    write_png(out, sheet(*_crops(strips, np.random.default_rng(seed)), recipe, n, seed))
     say(f"show: {out}: each row a crop as it is, then {n} versions of it under {recipe}")
 
 
@@ -41,7 +40,7 @@ def strip(paths: Paths, image_id: str, out: Path) -> None:
     """
     _check(paths, out)
     view = _find(paths, image_id)
-    _write(out, strip_sheet(view))
+    write_png(out, strip_sheet(view))
     say(f"{as_text(view)}\nshow: {out}")
 
 
@@ -49,7 +48,7 @@ def _find(paths: Paths, image_id: str) -> View:
     train, test = open_strips(paths.cache, "train"), open_strips(paths.cache, "test")
     for strips, view_of in ((train, of_training), (test, of_test)):
         if image_id in strips.image_ids:
-            return view_of(paths, strips, image_id)
+            return view_of(paths, image_id)
     known = train.image_ids + test.image_ids
     near = difflib.get_close_matches(image_id, known, 1)
     hint = f"; is {near[0]} meant?" if near else f", such as {known[0]}" if known else ""
@@ -62,11 +61,6 @@ def _check(paths: Paths, out: Path) -> None:
         raise UserError(f"show needs the cache {paths.cache}, which is missing: run `steel prepare CONFIG` first")
     if out.suffix != ".png":
         raise UserError(f"--out: {out} is not a PNG; allowed: a name that ends in .png")
-
-
-def _write(out: Path, picture: np.ndarray) -> None:
-    with files.atomic(out) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
 
 
 def _crops(strips: Strips, rng: np.random.Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -1,13 +1,13 @@
-"""One strip as the report looks at it: its true masks, its held-out map, and the masks that are shown of it."""
+"""One strip as the report looks at it: its true masks, its map, and the masks that are shown of it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steel.competition import N_CLASSES
-from steel.data.cache import Strips
+from steel.data.cache import Strips, open_strips
 from steel.decide import run
 from steel.decide.decision import Decision
 from steel.decide.ensemble import mean_gate
@@ -17,38 +17,6 @@ from steel.decide.table import Table
 from steel.errors import UserError, shorten
 from steel.infer.store import VALUES, Store, open_store
 from steel.paths import Paths
-
-
-def true_masks(mask_bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The four masks of a bit field (H, W) uint8, (4, H, W)."""
-    return np.stack([mask_bits >> k & 1 for k in range(N_CLASSES)]).astype(bool)
-
-
-def stores_of(paths: Paths, decision: Decision, fold: int) -> list[Store]:
-    """The segmenters' stores of the strips with a value of `Table.fold`, which of one fold alone names its parts."""
-    held_out = fold if len(decision.folds) > 1 else decision.folds[0]
-    return [open_store(paths.oof(name, held_out)) for name in decision.segmenters]
-
-
-def rules_of(decision: Decision, fold: int) -> Rules:
-    """The rules that did not see a value of `Table.fold`; the fixed ones where nothing could be left out."""
-    return decision.lofo.get(fold, decision.fixed)
-
-
-def held_out(
-    stores: Sequence[Store], image_id: str, decision: Decision, fold: int, gate: NDArray[np.float32]
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The ensemble's map (4, 256, 1600) uint8 of a strip and its masks, same bool, by votes and rules of other strips.
-
-    Args:
-        stores: as `stores_of` gives them.
-        image_id: the strip.
-        decision: votes and rules.
-        fold: the strip's value of `Table.fold`.
-        gate: (4,) its gates.
-    """
-    prob, tail_px = outputs_of(stores, stores[0].image_ids.index(image_id)).combine(decision.blend_of(fold))
-    return prob, apply_to_map(rules_of(decision, fold), prob, gate, tail_px)
 
 
 @dataclass(frozen=True)
@@ -62,9 +30,9 @@ class View:
         strip: (256, 1600) uint8.
         true: (4, 256, 1600) bool; None of a test strip.
         prob: (4, 256, 1600) uint8, the ensemble's map, 255 = probability 1.
-        shown: (4, 256, 1600) bool.
+        tail_px: (4,) float64, see `Table`.
         gate: (4,) float32.
-        rules: those that were applied.
+        rules: those that are applied.
     """
 
     image_id: str
@@ -73,31 +41,91 @@ class View:
     strip: NDArray[np.uint8]
     true: NDArray[np.bool_] | None
     prob: NDArray[np.uint8]
-    shown: NDArray[np.bool_]
+    tail_px: NDArray[np.float64]
     gate: NDArray[np.float32]
     rules: Rules
 
+    @cached_property
+    def shown(self) -> NDArray[np.bool_]:
+        """The masks that are shown, (4, 256, 1600)."""
+        return apply_to_map(self.rules, self.prob, self.gate, self.tail_px)
 
-def of_training(paths: Paths, strips: Strips, image_id: str) -> View:
-    """A training strip as the nets, votes and rules see it that it was held out from."""
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The training strips of a run, as the nets, votes and rules see each of them that it was held out from."""
+
+    paths: Paths
+    decision: Decision
+
+    def of_row(self, table: Table, row: int) -> View:
+        """The strip of a row of the table."""
+        return self.view(str(table.image_ids[row]), int(table.fold[row]), table.gate[row])
+
+    def view(self, image_id: str, fold: int, gate: NDArray[np.float32]) -> View:
+        """A strip by its name, its value of `Table.fold` and its gates (4,)."""
+        decision, stores = self.decision, self._stores_of(fold)
+        assert self._strips.masks is not None
+        row = self._row_of[image_id]
+        prob, tail_px = outputs_of(stores, stores[0].image_ids.index(image_id)).combine(decision.blend_of(fold))
+        where = f"{fold_word(decision)} {fold}"
+        if len(decision.folds) == 1:
+            where = f"fold {decision.folds[0]}, {where}"
+        return View(
+            image_id,
+            f"held out in {where}",
+            _models(decision),
+            self._strips.images[row],
+            true_masks(self._strips.masks[row]),
+            prob,
+            tail_px,
+            gate,
+            decision.lofo.get(fold, decision.fixed),  # nothing can be left out of a single part
+        )
+
+    @cached_property
+    def _strips(self) -> Strips:
+        return open_strips(self.paths.cache, "train")
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {image_id: row for row, image_id in enumerate(self._strips.image_ids)}
+
+    @cached_property
+    def _opened(self) -> dict[int, list[Store]]:
+        return {}
+
+    def _stores_of(self, fold: int) -> list[Store]:
+        """The segmenters' stores of the strips with a value of `Table.fold`, which of one fold names its parts."""
+        key = fold if len(self.decision.folds) > 1 else self.decision.folds[0]
+        if key not in self._opened:
+            self._opened[key] = [open_store(self.paths.oof(name, key)) for name in self.decision.segmenters]
+        return self._opened[key]
+
+
+def fold_word(decision: Decision) -> str:
+    """What a value of `Table.fold` is called: where a single fold was held out, it names a part of that."""
+    return "fold" if len(decision.folds) > 1 else "part"
+
+
+def true_masks(mask_bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The four masks of a bit field (H, W) uint8, (4, H, W)."""
+    return np.stack([mask_bits >> k & 1 for k in range(N_CLASSES)]).astype(bool)
+
+
+def of_training(paths: Paths, image_id: str) -> View:
+    """A training strip that was held out."""
     table, _, decision = _decided(paths)
     if image_id not in table.image_ids:
         folds = ", ".join(map(str, decision.folds))
         raise UserError(f"show: {image_id} was not held out; allowed: a strip of the decided folds ({folds})")
-    i, row = int(np.flatnonzero(table.image_ids == image_id)[0]), strips.image_ids.index(image_id)
-    fold, gate = int(table.fold[i]), table.gate[i]
-    prob, shown = held_out(stores_of(paths, decision, fold), image_id, decision, fold, gate)
-    where = f"held out in fold {fold}"
-    if len(decision.folds) == 1:
-        where = f"held out in fold {decision.folds[0]}, part {fold}"
-    assert strips.masks is not None
-    true, rules = true_masks(strips.masks[row]), rules_of(decision, fold)
-    return View(image_id, where, _models(decision), strips.images[row], true, prob, shown, gate, rules)
+    return HeldOut(paths, decision).of_row(table, int(np.flatnonzero(table.image_ids == image_id)[0]))
 
 
-def of_test(paths: Paths, strips: Strips, image_id: str) -> View:
+def of_test(paths: Paths, image_id: str) -> View:
     """A test strip under the votes and rules that ship."""
     _, _, decision = _decided(paths)
+    strips = open_strips(paths.cache, "test")
     for name in _models(decision):
         if not (paths.test(name) / VALUES).exists():
             raise UserError(f"show: {paths.test(name)} has no {VALUES}: run `steel predict CONFIG` first")
@@ -109,9 +137,8 @@ def of_test(paths: Paths, strips: Strips, image_id: str) -> View:
     probs = class_probs([stores[name] for name in decision.gates])
     gate = mean_gate(probs, len(strips.image_ids), decision.blend.gate_counts)[row]
     prob, tail_px = outputs_of([stores[name] for name in decision.segmenters], row).combine(decision.blend)
-    shown = apply_to_map(decision.tuned, prob, gate, tail_px)
-    image, rules = strips.images[row], decision.tuned
-    return View(image_id, "test set", _models(decision), image, None, prob, shown, gate, rules)
+    names, image = _models(decision), strips.images[row]
+    return View(image_id, "test set", names, image, None, prob, tail_px, gate, decision.tuned)
 
 
 def _models(decision: Decision) -> list[str]:

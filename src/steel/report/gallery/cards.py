@@ -11,18 +11,18 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from steel.competition import CLASSES, HEIGHT, WIDTH
-from steel.data.cache import open_strips
 from steel.decide.decision import Decision
 from steel.decide.table import Table
 from steel.paths import Paths
 from steel.progress import track
 from steel.report.gallery.choose import KINDS, Entry
+from steel.report.overlay import heat_stops
 from steel.report.page import environment
-from steel.report.strips import held_out, stores_of, true_masks
+from steel.report.strips import HeldOut, View
 from steel.workers import Workers, cores
 
-STRIP_SIZE, PROB_SIZE = (640, 102), (320, 51)  # (width, height) px
-STRIP_QUALITY, PROB_QUALITY = 60, 40  # of WebP, 0..100
+STRIP_SIZE, PROB_SIZE = (1120, 179), (320, 51)  # (width, height) px
+STRIP_QUALITY, PROB_QUALITY = 50, 40  # of WebP, 0..100
 TOLERANCE_PX = 1.5  # between an outline and its polygon, on the strip of 1600 px
 N_OUTLINES = 40  # largest outlines of a mask that are drawn: maps may be full of specks
 CHUNK = 16  # strips per task of a worker
@@ -33,7 +33,7 @@ class Picture:
     """What is drawn of a strip.
 
     Attributes:
-        strip: WebP, grey, 640 x 102.
+        strip: WebP, grey, 1120 x 179.
         truth, shown: outlines of the four masks as SVG path data, in px of the strip of 1600 x 256.
         probs: class index to the ensemble's map of the class: WebP, 255 = probability 1, 320 x 51.
     """
@@ -57,10 +57,9 @@ class Card:
 
 @dataclass(frozen=True)
 class _Task:
-    """A strip to draw: its row in the cache, its gates (4,), the class indices whose map is wanted."""
+    """A strip to draw: its gates (4,), the class indices whose map is wanted."""
 
     image_id: str
-    row: int
     gate: NDArray[np.float32]
     classes: tuple[int, ...]
 
@@ -71,11 +70,9 @@ def pictures(paths: Paths, table: Table, decision: Decision, entries: Sequence[E
     for entry in entries:
         classes.setdefault(entry.row, []).append(entry.k)
     rows = sorted(classes, key=lambda i: int(table.fold[i]))
-    in_cache = {image_id: row for row, image_id in enumerate(open_strips(paths.cache, "train").image_ids)}
     tasks: dict[int, list[_Task]] = {}
     for i in rows:
-        image_id = str(table.image_ids[i])
-        task = _Task(image_id, in_cache[image_id], np.array(table.gate[i]), tuple(classes[i]))
+        task = _Task(str(table.image_ids[i]), np.array(table.gate[i]), tuple(classes[i]))
         tasks.setdefault(int(table.fold[i]), []).append(task)
     chunks = [
         (paths, decision, fold, of_fold[s : s + CHUNK])
@@ -89,17 +86,12 @@ def pictures(paths: Paths, table: Table, decision: Decision, entries: Sequence[E
     ]
 
 
-def draw(
-    strip: NDArray[np.uint8],
-    true: NDArray[np.bool_],
-    shown: NDArray[np.bool_],
-    prob: NDArray[np.uint8],
-    classes: Sequence[int],
-) -> Picture:
-    """The picture of a strip (256, 1600), of masks and map (4, 256, 1600), with the maps of some class indices."""
-    truth, prediction = (tuple(path_data(mask) for mask in masks) for masks in (true, shown))
-    probs = {k: _webp(prob[k], PROB_SIZE, PROB_QUALITY) for k in classes}
-    return Picture(_webp(strip, STRIP_SIZE, STRIP_QUALITY), truth, prediction, probs)
+def draw(view: View, classes: Sequence[int]) -> Picture:
+    """The picture of a training strip, with the maps of some class indices."""
+    assert view.true is not None
+    truth, shown = (tuple(path_data(mask) for mask in masks) for masks in (view.true, view.shown))
+    probs = {k: _webp(view.prob[k], PROB_SIZE, PROB_QUALITY) for k in classes}
+    return Picture(_webp(view.strip, STRIP_SIZE, STRIP_QUALITY), truth, shown, probs)
 
 
 def path_data(mask: NDArray[np.bool_]) -> str:
@@ -125,6 +117,7 @@ def fragment(cards: Sequence[Card], fold_name: str = "fold") -> Markup:
             classes=CLASSES,
             folds=sorted({card.fold for card in cards}),
             fold_name=fold_name,
+            heat=dict(zip("RGB", heat_stops(17).T.round(3).tolist(), strict=True)),
         )
     )
 
@@ -169,13 +162,8 @@ def _draw_all(chunks: Sequence[tuple[Paths, Decision, int, list[_Task]]], wanted
 
 def _draw_some(paths: Paths, decision: Decision, fold: int, tasks: Sequence[_Task]) -> list[Picture]:
     """Worker: draw some strips with the same value of `Table.fold`."""
-    images, masks = (np.load(paths.cache / f"train_{part}.npy", mmap_mode="r") for part in ("images", "masks"))
-    stores = stores_of(paths, decision, fold)
-    found = []
-    for task in tasks:
-        prob, shown = held_out(stores, task.image_id, decision, fold, task.gate)
-        found.append(draw(np.asarray(images[task.row]), true_masks(masks[task.row]), shown, prob, task.classes))
-    return found
+    held_out = HeldOut(paths, decision)
+    return [draw(held_out.view(task.image_id, fold, task.gate), task.classes) for task in tasks]
 
 
 def _polygon(points: NDArray) -> str:

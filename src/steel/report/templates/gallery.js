@@ -4,11 +4,13 @@
   const byId = (name) => document.getElementById(`gallery-${name}`);
   const data = JSON.parse(byId("data").textContent);
   const root = document.getElementById("gallery");
-  const [form, list, more, dialog] = ["filters", "cards", "more", "dialog"].map(byId);
+  const [form, list, more, dialog, enlarged] = ["filters", "cards", "more", "dialog", "enlarged"].map(byId);
   const entries = data.entries.map((entry) => ({
     ...entry, ...data.strips[entry.strip], area: entry.true_px || entry.shown_px,
   }));
-  let found = entries;
+  let found = entries; // those that pass the filters, in order
+  let place = 0; // in them, of the one that is enlarged
+  let isHot = false; // whether probabilities lie over what is enlarged
 
   /** An element, or one of SVG, with attributes and children. */
   function make(tag, attributes = {}, ...children) {
@@ -34,7 +36,7 @@
     return make("span", { class: "strip" }, make("img", { src: webp(entry.image), alt }), svg);
   }
 
-  /** A button that lays the probabilities of the entry's class over a drawing. */
+  /** A button that lays the probabilities of the entry's class over a drawing, and the scale of their colours. */
   function heatButton(entry, strip) {
     const name = `probabilities of class ${entry.class} on ${entry.id}`;
     const button = make("button", { type: "button", "aria-pressed": "false", "aria-label": name }, "probabilities");
@@ -44,7 +46,8 @@
       else strip.lastChild.before(make("img", { class: "heat", src: webp(entry.prob), alt: name }));
       button.setAttribute("aria-pressed", String(!old));
     });
-    return button;
+    const ramp = make("i", { class: "ramp" }, make("i", { class: "heat" }));
+    return [make("span", { class: "scale soft" }, "0", ramp, "1"), button];
   }
 
   function about(entry, strip) {
@@ -55,29 +58,64 @@
       make("b", {}, entry.id),
       make("span", {}, make("i", { class: `swatch c${entry.class}` }), inWords(entry)),
       soft(`true ${px(entry.true_px)} px, shown ${px(entry.shown_px)} px`),
-      soft(`gate ${entry.gate.toFixed(2)}`),
-      soft(`${data.fold_name} ${entry.fold}`),
-      heatButton(entry, strip),
+      make(
+        "span", { class: "row" },
+        soft(`gate ${entry.gate.toFixed(2)}`),
+        soft(`${data.fold_name} ${entry.fold}`),
+        ...heatButton(entry, strip),
+      ),
     );
   }
 
-  function card(entry) {
+  function card(entry, i) {
     const strip = drawing(entry);
     const open = make("button", { type: "button", class: "open", title: "enlarge" }, strip);
-    open.addEventListener("click", () => enlarge(entry));
+    open.addEventListener("click", () => { isHot = false; enlarge(i); dialog.showModal(); centre(); });
     return make("li", {}, open, about(entry, strip));
   }
 
-  function enlarge(entry) {
+  /** Fill the dialog with the entry at a place of those found, which follow each other in a ring. */
+  function enlarge(at) {
+    place = (at + found.length) % found.length;
+    const entry = found[place];
     const strip = drawing(entry);
     const wide = make("div", { class: "wide", tabindex: "0", role: "group", "aria-label": `strip ${entry.id}` }, strip);
-    dialog.lastElementChild.replaceChildren(wide, about(entry, strip));
-    dialog.showModal();
-    const outline = strip.querySelector(`path.c${entry.class}`);
-    if (outline) { // on a phone the strip is wider than the dialog
-      const box = outline.getBBox();
-      wide.scrollLeft = (box.x + box.width / 2) / data.width * strip.clientWidth - wide.clientWidth / 2;
-    }
+    const words = about(entry, strip);
+    const heat = words.querySelector("button");
+    if (isHot) heat.click();
+    heat.addEventListener("click", () => { isHot = !isHot; });
+    enlarged.replaceChildren(wide, words);
+    byId("place").textContent = `${place + 1} of ${found.length}`;
+  }
+
+  /** Where the strip is wider than the dialog, as on a phone, bring the entry's class into view. */
+  function centre() {
+    const wide = enlarged.firstElementChild;
+    const outline = wide.querySelector(`path.c${found[place].class}`);
+    if (!outline) return;
+    const box = outline.getBBox();
+    wide.scrollLeft = (box.x + box.width / 2) / data.width * wide.scrollWidth - wide.clientWidth / 2;
+  }
+
+  function step(by) {
+    enlarge(place + by);
+    centre();
+  }
+
+  /** The arrow keys go on, but where they scroll the strip. */
+  function onKey(event) {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const wide = enlarged.firstElementChild;
+    const scrolls = document.activeElement === wide && wide.scrollWidth > wide.clientWidth;
+    if (!by || scrolls || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    step(by);
+  }
+
+  /** Back in the list, at the card of what was enlarged last. */
+  function onClose() {
+    while (list.children.length <= place) append();
+    list.children[place].querySelector("button.open").focus();
   }
 
   /** Whether an entry passes the filters, the values of the form. */
@@ -104,7 +142,7 @@
   /** Make the next cards; the first of them. */
   function append() {
     const start = list.children.length;
-    list.append(...found.slice(start, start + PAGE).map(card));
+    list.append(...found.slice(start, start + PAGE).map((entry, i) => card(entry, start + i)));
     const n = list.children.length;
     byId("count").textContent = found.length ? `${n} of ${found.length} shown` : "none of them passes the filters";
     more.hidden = n === found.length;
@@ -112,12 +150,19 @@
   }
 
   more.addEventListener("click", () => append().querySelector("button").focus());
+  byId("previous").addEventListener("click", () => step(-1));
+  byId("next").addEventListener("click", () => step(1));
+  dialog.addEventListener("keydown", onKey);
+  dialog.addEventListener("close", onClose);
   form.addEventListener("input", update);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(update)); // after the values have changed
   for (const kind of ["truth", "shown"]) {
-    const box = byId(kind);
-    box.addEventListener("change", () => root.classList.toggle(`no-${kind}`, !box.checked));
+    const boxes = root.querySelectorAll(`input[name=${kind}]`); // in the bar, and in the dialog that covers it
+    boxes.forEach((box) => box.addEventListener("change", () => {
+      root.classList.toggle(`no-${kind}`, !box.checked);
+      boxes.forEach((other) => { other.checked = box.checked; });
+    }));
   }
   update();
 })();
