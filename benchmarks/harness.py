@@ -35,7 +35,12 @@ def machine() -> str:
     return f"{_processor()}, {cores} cores, {platform.system()}, Python {platform.python_version()}"
 
 
-def compare(ours: Callable[[], object], reference: Callable[[], object], n: int) -> Comparison:
+def compare(
+    ours: Callable[[], object],
+    reference: Callable[[], object],
+    n: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
     """Time both n times, in turn and in alternating order, after one untimed call of each; n >= 2."""
     ours()
     reference()
@@ -44,7 +49,7 @@ def compare(ours: Callable[[], object], reference: Callable[[], object], n: int)
     for i in range(n):
         pair = [(ours, ours_s), (reference, reference_s)]
         for function, times in pair if i % 2 == 0 else reversed(pair):
-            times.append(_seconds(function))
+            times.append(_seconds(function, clock))
     return Comparison(
         n=n,
         ours_s=statistics.median(ours_s),
@@ -97,10 +102,10 @@ def _pad(text: str, width: int, column: int) -> str:
     return text.ljust(width) if column == 0 else text.rjust(width)
 
 
-def _seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _seconds(function: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
     function()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _iqr(times: list[float]) -> float:
