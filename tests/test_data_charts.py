@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,7 @@ def test_leads_of_other_data(numbers: dict[str, Any]) -> None:
         (0.42, 0.03, "alike as far as this can tell"),
         (0.55, 0.03, "alike as far as this can tell"),
         (0.55, 0.01, "nearly alike"),
+        (0.6, 0.01, "somewhat different"),
         (0.7, 0.01, "somewhat different"),
         (1.0, 0.0, "easily told apart"),
     ],
@@ -205,3 +207,10 @@ def test_pictures_show_something(shown: dict[str, Figure], tmp_path: Path) -> No
         assert image is not None
         assert image[0, 0].tolist() == [255, 255, 255]
         assert len(np.unique(image[..., 0])) > 40, figure.name
+
+
+def test_a_long_title_makes_a_picture_higher_not_wider(shown: dict[str, Figure], tmp_path: Path) -> None:
+    titles = ("Strips", "Strips of each class, and what they show. " * 5)
+    pictures = [cv2.imread(str(draw.write_png(replace(shown["counts"], title=title), tmp_path))) for title in titles]
+    (height, width, _), (higher, as_wide, _) = (picture.shape for picture in pictures if picture is not None)
+    assert as_wide == width and higher > height
