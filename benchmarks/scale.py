@@ -134,26 +134,38 @@ def _drawn(folder: Path) -> Drawn:
     return found
 
 
-def measure(n: int, folder: Path) -> Iterator[Result]:
-    """Run the stages one after the other in a folder; what each took."""
-    make_up(folder, n)
+def measure(n: int, folder: Path, known: Sequence[str]) -> Iterator[Result]:
+    """Run the stages that are not known yet, one after the other, in a folder; what each took."""
+    if not (folder / "scale.yaml").exists():
+        files.remove(folder)
+        folder.mkdir(parents=True)
+        make_up(folder, n)
     for stage in STAGES:
-        start = time.monotonic()
-        with (folder / f"{stage}.log").open("w") as log:
-            command = [sys.executable, "-m", "steel", stage, "scale.yaml"]
-            child = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-            peak = Peak(child.pid)
-            peak.start()
-            _, status, used = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            peak.over.set()
-            peak.join()
-        if child.returncode:
-            raise SystemExit(f"{stage} failed: {(folder / f'{stage}.log').read_text()[-2000:]}")
-        seconds, cpu_s = time.monotonic() - start, used.ru_utime + used.ru_stime
-        yield Result(n, stage, round(seconds, 2), round(cpu_s, 2), round(peak.largest_kb / 1024, 1))
+        if stage in known:
+            continue
+        for left in folder.rglob("building-*"):  # by a stage that was killed: it would not be done from the start
+            files.remove(left)
+        yield Result(n, stage, *run(stage, folder))
         if stage == "prepare":
             shutil.rmtree(folder / "raw")  # the stages that follow read the cache
+
+
+def run(stage: str, folder: Path) -> tuple[float, float, float]:
+    """Run a stage: the seconds that passed, those of the processors, and the most memory in MB."""
+    log, start = folder / f"{stage}.log", time.monotonic()
+    command = [sys.executable, "-m", "steel", stage, "scale.yaml", "--force"]
+    with log.open("w") as out:
+        child = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+    peak = Peak(child.pid)
+    peak.start()
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    peak.over.set()
+    peak.join()
+    if child.returncode:
+        raise SystemExit(f"{stage} failed: {log.read_text()[-2000:]}")
+    seconds, cpu_s = time.monotonic() - start, used.ru_utime + used.ru_stime
+    return round(seconds, 2), round(cpu_s, 2), round(peak.largest_kb / 1024, 1)
 
 
 class Peak(threading.Thread):
@@ -248,15 +260,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="*", default=[1000], help="training strips")
     parser.add_argument("--results", type=Path, default=Path("scale.json"))
+    parser.add_argument("--folder", type=Path, help="keep the data sets there, and go on where a killed run was")
     parser.add_argument("--plot", type=Path, help="a PNG to draw")
     args = parser.parse_args()
     print(machine(), flush=True)
     os.environ["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in sys.path if part)
-    for n in args.sizes:
-        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # a disk, where /tmp may be memory
-            for result in measure(n, Path(folder)):
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as temporary:  # a disk, where /tmp may be memory
+        for n in args.sizes:
+            folder = (args.folder or Path(temporary)) / str(n)
+            known = [one.stage for one in load(args.results) if one.n == n] if args.folder else []
+            for result in measure(n, folder, known):
                 add(args.results, result)
                 print(result, flush=True)
+            if not args.folder:
+                files.remove(folder)
     results = load(args.results)
     print(as_table(results))
     if args.plot:

@@ -27,7 +27,7 @@ class Predictor:
 
     Batches are always of one size, the last padded with its own last strip: arithmetic may depend on the batch size,
     and then a strip's bytes would depend on its neighbours. On a GPU all views go through a net together, to fill it;
-    on a CPU one after the other is as fast (see `benchmarks/`) and takes less memory.
+    on a CPU one after the other, which takes less memory.
     """
 
     gives_maps: bool
