@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.browser
 
 PHONE, WIDE = {"width": 360, "height": 740}, {"width": 1600, "height": 1000}
+PAPER = {"width": 718, "height": 1000}  # A4 less its margins
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # Without these Chromium looks for its maker's servers, and where there is no sandbox it does not start.
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -29,7 +32,7 @@ def browser() -> Iterator[Any]:
 class Opened:
     """A page, and what went wrong or out of it."""
 
-    def __init__(self, browser: Any, path: Path, size: dict[str, int], scheme: str = "light") -> None:
+    def __init__(self, browser: Any, path: Path, size: dict[str, int], scheme: str = "light", at: str = "") -> None:
         self.page = browser.new_page(viewport=size, color_scheme=scheme)
         self.page.set_default_timeout(20_000)
         self.faults: list[str] = []
@@ -37,11 +40,15 @@ class Opened:
         self.page.on("console", lambda line: self.faults.append(line.text) if line.type != "log" else None)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.resolve().as_uri())
+        self.page.goto(path.resolve().as_uri() + at)
+
+    def open_folds(self) -> None:
+        """Open the sections that are shut."""
+        self.page.evaluate("document.querySelectorAll('.fold').forEach((one) => one.open = true)")
 
     def draw_all(self) -> None:
         """Open what is shut, scroll to every chart, and wait until it is drawn."""
-        self.page.evaluate("document.querySelectorAll('main > section > details').forEach((one) => one.open = true)")
+        self.open_folds()
         for place in self.page.locator("[data-chart]").all():
             place.scroll_into_view_if_needed()
             place.locator("svg").first.wait_for()
@@ -63,11 +70,14 @@ def path(request: pytest.FixtureRequest, finished: Path) -> Path:
 @pytest.mark.parametrize("size", [PHONE, WIDE], ids=["phone", "wide"])
 def test_it_opens_and_all_charts_are_drawn(browser: Any, path: Path, size: dict[str, int], scheme: str) -> None:
     opened = Opened(browser, path, size, scheme)
+    opened.open_folds()
+    height = opened.page.evaluate("document.documentElement.scrollHeight")
     opened.draw_all()
     assert opened.page.locator("[data-chart]").count() > 3
     for box in opened.page.locator("[data-chart] svg").all():
         assert box.bounding_box()["width"] > 200
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= size["width"]  # no scrolling sideways
+    assert abs(opened.page.evaluate("document.documentElement.scrollHeight") - height) < 20  # their places were kept
     shades = opened.page.evaluate(
         "['backgroundColor', 'color'].map((name) => getComputedStyle(document.body)[name].match(/\\d+/g).map(Number))"
     )
@@ -199,14 +209,81 @@ def test_outlines_are_switched_off_in_the_list_and_enlarged(gallery: Any) -> Non
     assert truth.is_visible() and box.is_checked()
 
 
-def test_the_theme_can_be_chosen(browser: Any, path: Path) -> None:
-    opened = Opened(browser, path, WIDE)
-    button = opened.page.get_by_role("button", name="Dark")
-    assert button.get_attribute("aria-pressed") == "false"
-    button.press("Enter")
-    assert button.get_attribute("aria-pressed") == "true"
-    assert opened.page.evaluate("document.documentElement.dataset.theme") == "dark"
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_theme_can_be_chosen(browser: Any, path: Path, scheme: str) -> None:
+    """The button says what it does, also where the system is dark."""
+    opened = Opened(browser, path, WIDE, scheme)
+    button = opened.page.locator("#theme")
+    other = {"light": "dark", "dark": "light"}
+    for now in (scheme, other[scheme], scheme):
+        assert opened.page.evaluate("document.documentElement.dataset.theme") == now
+        assert button.inner_text() == f"Switch to {other[now]}"
+        button.press("Enter")
     opened.draw_all()
+    opened.close()
+
+
+@pytest.mark.parametrize("size", [PHONE, WIDE], ids=["phone", "wide"])
+def test_an_address_within_the_page_is_met(browser: Any, finished: Path, size: dict[str, int]) -> None:
+    opened = Opened(browser, finished / "runs/tiny/report/index.html", size, at="#gallery")
+    top = "document.querySelector('#gallery').getBoundingClientRect().top"
+    opened.page.wait_for_function(f"0 <= {top} && {top} < 80")  # below the sticky bar
+    opened.page.evaluate("location.hash = '#training'")
+    opened.page.locator("#training .fold[open] svg").first.wait_for()
+    opened.close()
+
+
+def test_values_unfold(browser: Any, path: Path) -> None:
+    """Every chart has its values without a pointer, and those of the heat maps are thinned."""
+    opened = Opened(browser, path, PHONE)
+    opened.page.evaluate("document.querySelectorAll('.fold, .values').forEach((one) => one.open = true)")
+    opened.page.wait_for_function("document.querySelector('.values table')")
+    rows = opened.page.locator(".values").evaluate_all(  # a table per set of marks, of 100 rows at most
+        "(all) => all.map((one) => one.querySelectorAll('tbody tr').length)"
+    )
+    assert len(rows) > 3 and min(rows) > 0 and max(rows) < 300
+    text = opened.page.locator("figure:has([data-chart=counts]) .values").inner_text()
+    assert re.search(r"class 3\s+\d+\s+\d+\.\d%", text)  # as the pointer shows it
+    assert re.search(
+        r"100 of 400, evenly spaced", opened.page.locator("figure:has([data-chart=positions-3])").inner_text()
+    )
+    opened.close()
+
+
+def test_wide_tables_show_that_they_go_on(browser: Any, finished: Path) -> None:
+    """A shade at the edge as long as more lies behind it; the keyboard stops where there is something to scroll."""
+    opened = Opened(browser, finished / "runs/tiny/report/index.html", PHONE)
+    opened.open_folds()
+    all_places = "[...document.querySelectorAll('.numbers .scroll')]"
+    wide = "(one) => one.scrollWidth > one.clientWidth"
+    opened.page.wait_for_function(f"{all_places}.every((one) => ({wide})(one) === (one.tabIndex === 0))")
+    n_wide, first = opened.page.evaluate(f"[{all_places}.filter({wide}).length, {all_places}.findIndex({wide})]")
+    places = opened.page.locator(".numbers .scroll")
+    assert 0 < n_wide < places.count()
+    table = places.nth(first)
+
+    def edge() -> float:
+        picture = cv2.imdecode(np.frombuffer(table.screenshot(), np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
+        return float(np.median(picture[:, -3:]))
+
+    assert edge() < 215
+    table.evaluate("(one) => { one.scrollLeft = one.scrollWidth; }")
+    assert edge() > 250
+    opened.close()
+
+
+def test_on_paper_all_is_light_drawn_open_and_within(browser: Any, finished: Path) -> None:
+    opened = Opened(browser, finished / "runs/tiny/report/index.html", PAPER, "dark")
+    page, theme = opened.page, "document.documentElement.dataset.theme"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(theme) == "light"
+    assert page.locator("[data-chart]").count() == page.locator("[data-chart] > svg").count() > 10
+    page.emulate_media(media="print")
+    right = page.locator("table, svg").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect().right)")
+    assert len(right) > 30 and max(right) <= PAPER["width"]
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(theme) == "dark"
     opened.close()
 
 

@@ -49,13 +49,14 @@ def written(tmp_path: Path) -> str:
             ["A lead."],
             [
                 draw.figure("points", "Two points", "They rise from 0.5 to 0.7", chart),
-                Numbers("Some numbers", ["", "n"], [["a", "1"], [EVIL, "2"]]),
+                Numbers("Some numbers", ["", "n"], [["a", "1"], [EVIL, "2"]], "What they are."),
                 Picture("A picture", "a grey field", np.full((8, 16, 3), 99, np.uint8)),
             ],
         ),
         Section("second", "Second", folded=True),
     ]
-    made = Page("run: report", "on 3 strips", [Fact("Mean Dice", "0.9", "good")], ["It rose."], sections, "the end")
+    facts = [Fact("Mean Dice", "0.9", "good")]
+    made = Page("run: report", "on 3 strips", facts, ["It rose."], sections, "the end", ["cv.md", "cv.json"])
     return page.write(tmp_path / "index.html", made, '<section id="gallery">cards</section>').read_text()
 
 
@@ -65,6 +66,7 @@ def test_what_it_is_given_stands_in_it_escaped(written: str) -> None:
     assert len(scripts) == 3  # Vega, the charts, the page's own: none that came with a text
     for text in ("run: report", "on 3 strips", "Mean Dice", "0.9", "good", "It rose.", "First &", "A lead.", "the end"):
         assert text in found.words
+    assert "What they are." in found.words
     assert "alert(1)" in found.words  # as text
     assert [attributes.get("id") for tag, attributes in found.tags if tag == "section"] == [
         "top",
@@ -73,7 +75,14 @@ def test_what_it_is_given_stands_in_it_escaped(written: str) -> None:
         "gallery",
     ]
     links = [attributes["href"] for tag, attributes in found.tags if tag == "a"]
-    assert links == ["#main", "#first", "#second", "#gallery"]
+    files = ["cv.md", "cv.json"]  # at the top, and at the foot
+    assert links == ["#main", *files, "#first", "#second", "#gallery", *files]
+
+
+def test_tables_stand_apart_from_charts_and_pictures(written: str) -> None:
+    found = [str(attributes.get("class")) for _, attributes in Reader(written).tags]
+    names = ["charts", "vega", "tables", "numbers", "picture"]
+    assert [name for name in found if name in names] == ["charts", "vega", "tables", "numbers", "charts", "picture"]
 
 
 def test_charts_are_there_in_words_and_as_data(written: str) -> None:
@@ -85,8 +94,39 @@ def test_charts_are_there_in_words_and_as_data(written: str) -> None:
     assert [value["note"] for value in values] == ["a", EVIL]
 
 
+def test_a_chart_has_its_place_before_it_is_drawn(written: str) -> None:
+    """Marks of 240 px, the labels and the title of the axis below them."""
+    (place,) = [attributes for _, attributes in Reader(written).tags if "data-chart" in attributes]
+    found = re.fullmatch(r"min-height: (\d+)px", str(place["style"]))
+    assert found and 270 <= int(found[1]) <= 300
+
+
+def test_the_files_beside_a_report_are_there(finished: Path) -> None:
+    for folder, names in (("runs/tiny/report", {"cv.md", "cv.json", "strips.csv"}), ("data/tiny/eda", {"eda.json"})):
+        tags = Reader((finished / folder / "index.html").read_text()).tags
+        links = {str(attributes["href"]) for tag, attributes in tags if tag == "a"}
+        assert {link for link in links if not link.startswith("#")} == names
+        assert all((finished / folder / name).is_file() for name in names)
+
+
+def test_the_page_has_the_tables_of_the_text(finished: Path) -> None:
+    """Every cell of cv.md's tables on the score and on each model alone."""
+    folder = finished / "runs/tiny/report"
+    words = Reader((folder / "index.html").read_text()).words
+    text = (folder / "cv.md").read_text()
+    cells = [
+        cell.strip()
+        for title in ("Score", "Models, each alone")
+        for line in text.split(f"## {title}\n")[1].split("\n## ")[0].splitlines()
+        if line[:2] == "| " and not line.startswith("| --")
+        for cell in line.strip("|").split("|")
+    ]
+    assert len(cells) > 150 and [cell for cell in cells if cell not in words] == []
+
+
 def test_pictures_are_within(written: str) -> None:
     (image,) = [attributes for tag, attributes in Reader(written).tags if tag == "img"]
+    assert (image["width"], image["height"]) == ("16", "8")  # its place is kept before it is there
     assert image["alt"] == "a grey field" and str(image["src"]).startswith("data:image/webp;base64,")
 
 
@@ -95,7 +135,7 @@ def test_it_asks_for_nothing_beside_itself(written: str) -> None:
         str(value)
         for tag, attributes in Reader(written).tags
         for name, value in attributes.items()
-        if name in ("src", "href", "srcset", "data", "action", "poster")
+        if name in ("src", "href", "srcset", "data", "action", "poster") and tag != "a"
     ]
     assert addresses and all(address.startswith(("#", "data:")) for address in addresses)
     assert "default-src 'none'" in written  # and the browser holds it to that

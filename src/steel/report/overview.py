@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from steel import __version__
-from steel.report import change, cv, uncertainty
+from steel.report import change, cv, strip_table, uncertainty
 from steel.report.change import Change
 from steel.report.limits import Limits, told
 from steel.report.outcomes import WAYS
@@ -48,8 +48,8 @@ def page(numbers: dict[str, Any], limited: Limits, changes: Sequence[Change], se
         facts=facts,
         lead=lead,
         sections=sections,
-        footer=f"Made by steel {__version__} from the decision {numbers['decided']}. "
-        "The same in numbers: cv.json, cv.md, strips.csv; the charts as PNG: beside this page.",
+        footer=f"Made by steel {__version__} from the decision {numbers['decided']}. The charts lie beside it as PNG.",
+        beside=("cv.md", change.NUMBERS, strip_table.FILE),
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from numpy.typing import NDArray
 
 from steel import files
 from steel.errors import UserError
-from steel.report.section import Figure, Section
+from steel.report.section import Block, Figure, Numbers, Section
 
 MAX_BYTES = 15_000_000
 WEBP_QUALITY = 70
@@ -42,6 +45,7 @@ class Page:
         lead: lines below these.
         sections: in order.
         footer: the last line.
+        beside: names of the files beside it that tell the same in text and numbers.
     """
 
     title: str
@@ -50,6 +54,7 @@ class Page:
     lead: Sequence[str] = ()
     sections: Sequence[Section] = ()
     footer: str = ""
+    beside: Sequence[str] = ()
 
     @property
     def figures(self) -> list[Figure]:
@@ -60,7 +65,7 @@ class Page:
 def environment() -> Environment:
     """Where templates come from; whatever they are given is escaped, and a name that they misspell is an error."""
     found = Environment(loader=PackageLoader("steel.report"), autoescape=True, undefined=StrictUndefined)
-    found.filters["data_address"] = data_address
+    found.filters.update(data_address=data_address, runs=runs)
     return found
 
 
@@ -68,15 +73,16 @@ def write(path: Path, page: Page, gallery: str = "") -> Path:
     """Write a page, whole or not at all; `gallery`: HTML of a section of its own, as `gallery.fragment` gives it."""
     templates = environment()
     assert templates.loader is not None
-    css, script = (templates.loader.get_source(templates, name)[0] for name in ("page.css", "page.js"))
+    css, *scripts = (templates.loader.get_source(templates, name)[0] for name in ("page.css", "values.js", "page.js"))
     vega = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # which its stub does not know
     text = templates.get_template("page.html").render(
         page=page,
         gallery=Markup(gallery),
         css=Markup(css),
-        script=Markup(script),
+        script=Markup("".join(scripts)),
         vega=Markup(vega.replace("</script", "<\\/script")),
         charts=embedded({one.name: one.spec for one in page.figures}),
+        heights={one.name: height_px(one) for one in page.figures},
     )
     data = text.encode()
     if len(data) > MAX_BYTES:
@@ -84,6 +90,18 @@ def write(path: Path, page: Page, gallery: str = "") -> Path:
     with files.atomic(path) as temporary:
         temporary.write_bytes(data)
     return path
+
+
+def runs(blocks: Sequence[Block]) -> list[tuple[bool, list[Block]]]:
+    """Tables, and what is none, each with those of its kind that follow at once: tables are as wide as they need."""
+    return [(are, list(found)) for are, found in groupby(blocks, lambda block: isinstance(block, Numbers))]
+
+
+def height_px(chart: Figure) -> int:
+    """Height of a chart with its axes and legends, so that nothing moves when it is drawn."""
+    found = re.search(r'<svg[^>]* height="([\d.]+)"', vl_convert.vegalite_to_svg(chart.spec))
+    assert found is not None
+    return math.ceil(float(found[1]))
 
 
 def embedded(value: Any) -> Markup:

@@ -46,7 +46,8 @@ def make(paths: Paths) -> dict[Path, str]:
         subtitle=f"{numbers['n_train']} training strips, {numbers['n_test']} test strips",
         facts=[Fact(name, value, note) for name, value, note in _facts(numbers)],
         sections=[section(paths)],
-        footer="The same in numbers: eda.json; the charts as PNG: beside this page.",
+        footer="The charts lie beside this page as PNG.",
+        beside=(NUMBERS,),
     )
     written = [paths.eda / NUMBERS, page.write(paths.eda / PAGE, made)]
     written += [draw.write_png(figure, paths.eda) for figure in made.figures]
