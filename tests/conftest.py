@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if TYPE_CHECKING:
     from steel.paths import Paths
 
-# What writes parquet needs a package that comes with Ray.
+# Writing parquet needs a package that comes with Ray: `make test-cluster` has it, and runs these.
 collect_ignore = [] if find_spec("pyarrow") else ["test_stream_parts.py"]
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -16,6 +16,8 @@ from steel.cluster.pieces import TOLD, Assembly, cut, n_strips, tell
 from steel.errors import UserError
 from steel.kaggle.ensemble import Found
 
+pytestmark = pytest.mark.cluster  # which brings pyarrow
+
 RUN = Run("/archive", "tiny", {"rules.json": "0"}, 4)
 NAMES = [f"{i // 3}/{i % 3}.jpg" for i in range(10)]
 
