@@ -23,6 +23,8 @@ def score(mean: float, positive: float | None, class_2: float | None) -> dict[st
         "class_mean": [mean, 0.9, 1.0, 1.0],
         "class_positive": [positive, class_2, None, None],
         "n_positive": [3, int(class_2 is not None), 0, 0],
+        "fp": [1, 0, 0, 1],
+        "fn": [0, 1, 0, 0],
     }
 
 
@@ -83,13 +85,14 @@ def test_of_a_single_fold_it_is_said_what_its_parts_are(split: pd.DataFrame) -> 
 
 def test_the_spread_over_the_folds(split: pd.DataFrame) -> None:
     table = drawn.tables(fold_charts.section(numbers(), split))[0]
-    assert [row[:6] for row in table.rows] == [
-        ["0", "0.8000", "0.5000", "0.8000", "0.5000", "0.9000"],
-        ["1", "0.9000", "0.7000", "0.9000", "0.7000", "0.9000"],
-        ["mean", "0.8500", "0.6000", "0.8500", "0.6000", "0.9000"],
-        ["standard deviation", "0.0707", "0.1414", "0.0707", "0.1414", "0.0000"],
+    assert [row[:8] for row in table.rows] == [
+        ["0", "10", "2", "1", "0.80000", "0.5000", "0.8000", "0.5000"],
+        ["1", "10", "2", "1", "0.90000", "0.7000", "0.9000", "0.7000"],
+        ["mean", "", "", "", "0.85000", "0.6000", "0.8500", "0.6000"],
+        ["standard deviation", "", "", "", "0.07071", "0.1414", "0.0707", "0.1414"],
     ]
-    assert [row[6] for row in table.rows] == ["0.2500", "–", "–", "–"]  # not known in every fold
+    assert [row[8] for row in table.rows] == ["0.9000", "0.9000", "0.9000", "0.0000"]
+    assert [row[9] for row in table.rows] == ["0.2500", "–", "–", "–"]  # not known in every fold
 
 
 def test_shares_of_the_split(split: pd.DataFrame) -> None:

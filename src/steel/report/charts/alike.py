@@ -11,7 +11,7 @@ from steel.competition import CLASSES
 from steel.report.charts.alone import by_model
 from steel.report.charts.draw import DARK, LIGHT, figure, seamless
 from steel.report.charts.intervals import ROW_PX
-from steel.report.section import Figure, Numbers
+from steel.report.section import Figure
 
 WHAT = {"segmenters": "Dice where there is a mask", "gates": "probabilities"}  # that correlates
 
@@ -87,16 +87,6 @@ def _vote_rows(names: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> 
             share = round(100 * count / sum(one["counts"]), 2)
             rows.append({"class": c, "model": name, "count": count, "share": share, "place": place, "used": used})
     return rows
-
-
-def votes_table(plural: str, names: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> Numbers:
-    rows = []
-    for c in map(str, CLASSES):
-        one = found[c]
-        used = "yes" if one["is_adopted"] else "no: equal"
-        rows.append([c, one["kind"], *map(str, one["counts"]), f"{one['gain']:+.5f}", f"{one['error']:.5f}", used])
-    head = ["class", "mean of", *names, "gain left out", "standard error", "used"]
-    return Numbers(f"Votes found for the {plural}: how often each counts", head, rows)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -7,19 +7,17 @@ from typing import Any
 
 import altair as alt
 
-from steel.competition import CLASSES
 from steel.decide.decision import Decision
 from steel.decide.families import FAMILIES, PLAIN
 from steel.decide.surfaces import Surfaces
 from steel.decide.table import Table
+from steel.report import cv
 from steel.report.charts import gates
 from steel.report.charts.draw import BLUE, figure
 from steel.report.charts.intervals import GAIN, ROW_PX, dots
 from steel.report.charts.surfaces import surface
 from steel.report.outcomes import Outcome
-from steel.report.rule_words import of_rule
 from steel.report.section import Figure, Numbers, Section
-from steel.report.text import number
 from steel.report.uncertainty import PERCENT
 
 
@@ -35,7 +33,7 @@ def section(
         outcome: what is shown of the table under rules that did not see it.
         families: name to "gain", "low", "high", "adopted_in" and "n_rotations", and PLAIN to "mean"; None: not known.
     """
-    blocks: list[Figure | Numbers] = [_rules_table(table, decision, outcome)]
+    blocks: list[Figure | Numbers] = [cv.class_table(outcome.score(table).as_dict(), decision)]
     blocks += [surface(surfaces, k, rule) for k, rule in enumerate(decision.tuned.classes)]
     blocks += gates.figures(table, decision)
     if families is not None and len(families) > 1:
@@ -52,17 +50,6 @@ def section(
         ],
         blocks,
     )
-
-
-def _rules_table(table: Table, decision: Decision, outcome: Outcome) -> Numbers:
-    score = outcome.score(table).as_dict()
-    rows = []
-    for k, rule in enumerate(decision.tuned.classes):
-        scores = [f"{score['class_mean'][k]:.5f}", number(score["class_positive"][k])]
-        counts = [str(score[key][k]) for key in ("n_positive", "fp", "fn")]
-        rows.append([str(CLASSES[k]), *of_rule(rule), *scores, *counts])
-    head = ["class", "threshold", "min area, px", "gate", "more", "mean Dice", "positive-only", "masks", "FP", "FN"]
-    return Numbers("What ships, and what such rules score held out", head, rows)
 
 
 def _families(families: Mapping[str, Any]) -> Figure:

@@ -14,10 +14,10 @@ from steel.competition import CLASSES
 from steel.data.cache import AREAS
 from steel.data.folds import read_folds
 from steel.paths import Paths
+from steel.report import cv
 from steel.report.charts.draw import DARK, GREY, by_class, figure
 from steel.report.outcomes import WAYS
 from steel.report.section import Figure, Numbers, Section
-from steel.report.text import number
 from steel.report.uncertainty import PERCENT
 
 ALL = "all"  # beside the classes, on their axis
@@ -35,7 +35,7 @@ def section(numbers: Mapping[str, Any], split: pd.DataFrame) -> Section:
 
     `numbers` as in cv.json, `split` as `read_split` gives it.
     """
-    kind, by_fold = numbers["headline"]["kind"], numbers["by_fold"][numbers["headline"]["kind"]]
+    kind = numbers["headline"]["kind"]
     one = len(numbers["headline"]["folds"]) == 1
     lead = [f"Scores are {WAYS[kind]}; numbered points are folds, bars all strips together, lines the {PERCENT}."]
     if one:
@@ -47,7 +47,7 @@ def section(numbers: Mapping[str, Any], split: pd.DataFrame) -> Section:
         lead,
         [
             *(_spread(numbers, key) for key in SCORES),
-            _scores_table(by_fold),
+            cv.fold_table(numbers),
             _balance("masks", "masks", count),
             _balance("area", "area, px", area_px),
             _balance_table(split, count, area_px),
@@ -135,25 +135,6 @@ def _whole(score: Mapping[str, Any], intervals: Mapping[str, Any] | None, key: s
         for name, value, bounds in zip((ALL, *map(str, CLASSES)), values, found, strict=True)
         if value is not None
     ]
-
-
-def _scores_table(by_fold: Mapping[str, Mapping[str, Any]]) -> Numbers:
-    """Mean and positive-only Dice of every fold and class, and their spread over the folds."""
-    cells = [
-        [
-            s["mean"],
-            s["positive"],
-            *(s[key][k] for k in range(len(CLASSES)) for key in ("class_mean", "class_positive")),
-        ]
-        for s in by_fold.values()
-    ]
-    rows = [[fold, *map(number, row)] for fold, row in zip(by_fold, cells, strict=True)]
-    if len(rows) > 1:
-        values = np.array(cells, np.float64)  # None: NaN, and so is what it goes into
-        for name, found in (("mean", values.mean(0)), ("standard deviation", values.std(0, ddof=1))):
-            rows.append([name, *(number(None if np.isnan(v) else float(v)) for v in found)])
-    per_class = [head for c in CLASSES for head in (f"class {c}", "positive-only")]
-    return Numbers("Dice of each fold", ["fold", "all", "positive-only", *per_class], rows)
 
 
 def _totals(split: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

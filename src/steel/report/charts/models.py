@@ -9,6 +9,7 @@ from steel.report.charts import alike, alone
 from steel.report.outcomes import WAYS
 from steel.report.section import Figure, Numbers, Section
 from steel.report.uncertainty import PERCENT
+from steel.report.votes import votes_table
 
 
 def section(
@@ -36,7 +37,7 @@ def section(
         if correlations.get(plural):
             blocks.append(alike.correlation(plural, own, correlations[plural]))
         if votes is not None:
-            blocks += [alike.votes(plural, own, votes[part]), alike.votes_table(plural, own, votes[part])]
+            blocks += [alike.votes(plural, own, votes[part]), votes_table(plural, own, votes[part])]
     told = [*([alone.costs(lost)] if lost else []), *_not_left_out(rows, names["segmenters"])]
     return Section("models", "Models", [*_lead(rows), *([" ".join(told)] if told else [])], blocks)
 
