@@ -130,7 +130,8 @@ def test_a_bad_strip_leaves_the_old_file(here: Path, capsys: pytest.CaptureFixtu
 def test_out_must_be_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         apply("--images", TEST, "--out", str(here))
-    assert capsys.readouterr().err == f"steel: --out {here} is a folder; a file such as found.csv is wanted\n"
+    wanted = "a file such as found.csv is wanted (a folder with --executor ray)"
+    assert capsys.readouterr().err == f"steel: --out {here} is a folder; {wanted}\n"
     assert here.is_dir()
 
 

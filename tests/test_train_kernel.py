@@ -99,7 +99,7 @@ def test_another_machine_is_told_and_accepted(own: Training, monkeypatch: pytest
     """As `steel status` judges weights that came from another machine: by the record that was written there."""
     there_env = {"device": "Tesla T4", "torch": "2.10.0"}
     with monkeypatch.context() as patch:
-        patch.setattr("steel.specs.describe", lambda *args: {**device.describe(*args), **there_env})
+        patch.setattr("steel.specs.describe_training", lambda *args: {**device.describe_training(*args), **there_env})
         run(own, (0,))
     train_result.adopt(own.paths, "gate", WORKING)
     assert json.loads(Path(f"{GATE}/fold0/env.json").read_text()).items() >= there_env.items()
