@@ -109,7 +109,8 @@ def write_images(paths: Paths, n: int, rng: np.random.Generator) -> None:
     areas = np.array([[int((masks[i] >> k & 1).sum()) for k in range(N_CLASSES)] for i in range(N_DRAWN)])
     index[AREAS] = areas[np.arange(n) % N_DRAWN]
     index.to_csv(paths.cache / "train.csv", index=False)
-    epochs = [{"epoch": e, "loss": 1 / e, "lr": 1e-3, "seconds": 60.0} for e in range(1, 41)]
+    common = {"lr": 1e-3, "steps": 100, "train_s": 55.0, "seconds": 60.0, "peak_mb": 900.0}
+    epochs = [{"epoch": e, "loss": 1 / e, **common} for e in range(1, 41)]
     for name in paths.solution.models:
         for k in range(N_FOLDS):
             lines = "".join(f"{json.dumps(epoch)}\n" for epoch in epochs)
