@@ -197,7 +197,7 @@ class MachineConfig:
     checkpoint_gradients: bool = False
     """Save memory in training: compute an encoder's blocks twice, and keep what is inside them for neither pass."""
     compile: bool = False
-    """Train through torch.compile: minutes at first, then faster steps on a GPU; its sums round otherwise."""
+    """Train through torch.compile: slow first steps, meant for a GPU; its sums round otherwise."""
     sampling: Literal["workers", "device"] = "workers"
     """Who makes training samples: workers, or the device, which holds all strips (augment none, flips or light)."""
     jobs: int | None = None

@@ -123,7 +123,7 @@ def _near(codes: NDArray[np.uint64], max_bits: int, block: int = 1024) -> Iterat
     """Yield the row pairs i < j of (n, words) codes that differ in at most `max_bits` bits.
 
     Bits as signs: the product of two codes is the number of equal bits less that of others. It is exact in float32, and
-    a product of matrices is the fastest way to compare all of them: half a second for 12,568 codes on one core.
+    a product of matrices compares a block of them with another at once.
     """
     signs = np.unpackbits(codes.view(np.uint8), axis=1).astype(np.float32) * 2 - 1  # (n, bits)
     for start in range(0, len(signs), block):
