@@ -4,8 +4,9 @@
 
 Both sides are `Trainer.epoch` itself, in turn; the second gets the same batch again and again, already on the device.
 What the first does not reach of the second's rate goes into samples: reading, cropping, augmenting, copying. The strips
-are synthetic, and small enough in number to lie in the system's memory. On a machine that others use too, --cpu-time is
-the fairer figure: that of all threads of this process, which makes the samples itself where there is no GPU.
+are synthetic, and small enough in number to lie in the system's memory. On a GPU take more steps, such as --steps 100:
+the workers start with each epoch. On a machine that others use too, --cpu-time is the fairer figure: that of all
+threads of this process, which makes the samples itself where there is no GPU.
 """
 
 import argparse

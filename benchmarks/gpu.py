@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from harness import machine, table, training_step
@@ -87,6 +88,15 @@ def row(name: str, way: str, width: int, rate: float, args: argparse.Namespace, 
     return [f"{name}, {way}", f"{batch} x {width}", *cells, memory, strips]
 
 
+def row_or_why_not(name: str, way: str, width: int, *rest: Any) -> list[str]:
+    """The row, or one that says that there is not enough memory."""
+    try:
+        return row(name, way, width, *rest)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return [f"{name}, {way}", f"? x {width}", "out of memory", *[""] * 5]
+
+
 def main() -> None:
     """Print a row per net, arithmetic and width."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -108,7 +118,9 @@ def main() -> None:
     rows = [["net", "batch", "steps/s", "strips/s", "TFLOP/s", "share", "GB", "predicted strips/s"]]
     for net in args.net or NETS:
         for width in args.width or (512, WIDTH):
-            rows += [row(net, way, width, rate, args, device) for way in args.way or WAYS]
+            for way in args.way or WAYS:
+                rows.append(row_or_why_not(net, way, width, rate, args, device))
+                print(*rows[-1], sep="; ", flush=True)  # at once: minutes of a GPU are dear
     print(table(rows))
 
 

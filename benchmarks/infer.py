@@ -103,8 +103,8 @@ def sides(predictor: Predictor, strips: Strips, folder: Path, writer: Executor) 
         "a process writes": lambda: by_process(folder / "process", writer, predictor, strips),
     }
     if len(predictor.views) > 1:
-        changed = replace(predictor, views_at_once=not predictor.views_at_once)
-        found["views at once" if changed.views_at_once else "view after view"] = lambda: floor(changed)
+        changed = replace(predictor, at_once=len(predictor.views) if predictor.at_once == 1 else 1)
+        found["view after view" if changed.at_once == 1 else "views at once"] = lambda: floor(changed)
     return found
 
 

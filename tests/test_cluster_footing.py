@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,14 @@ from steel.cluster.footing import Footing, sealed, versions
 from steel.cluster.storage import Storage
 
 RUN, RECORD = Path("runs/x"), Path("record.json")
+
+
+class NoCredentials(Exception):
+    """As those of an object store: no OSError."""
+
+
+def out_of_reach(*_args: object) -> None:
+    raise NoCredentials("Unable to locate\nthem")
 
 
 @pytest.fixture
@@ -92,4 +101,24 @@ def test_with_a_storage_each_node_has_a_folder_of_its_own(tmp_path: Path, monkey
             footing.fault()
             == f"{storage.address} is not that of the program that asks ({footing.token} is another or missing)"
         )
+        monkeypatch.chdir(tmp_path)
+
+
+def test_jobs_of_a_node_look_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
+    with sealed(RUN, [], Storage(f"file://{tmp_path}/there")) as footing, ThreadPoolExecutor(8) as jobs:
+        assert [*jobs.map(lambda _: footing.fault(), range(64))] == [""] * 64
+        monkeypatch.chdir(tmp_path)
+
+
+def test_a_storage_out_of_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
+    storage = Storage(f"file://{tmp_path}/there")
+    with sealed(RUN, [], storage) as footing:
+        monkeypatch.setattr(type(storage.fs), "exists", out_of_reach)
+        told = f"ray.storage: {storage.address}: NoCredentials: Unable to locate"
+        assert footing.fault() == f"it cannot reach the files ({told})"
+        monkeypatch.undo()
         monkeypatch.chdir(tmp_path)

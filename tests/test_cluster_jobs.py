@@ -1,5 +1,6 @@
 """Jobs on a real Ray cluster: the bytes of a run by one program, whatever happens to nodes and programs meanwhile."""
 
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -124,6 +125,27 @@ def test_where_no_folder_is_shared_files_travel(
     assert "train fpn fold 0: done in " in log_of(undone, "train fpn fold 0").read_text()
     assert not list((tmp_path / "bucket").rglob(".*"))
     tiny.run("status")  # all of it stands here, as if made here
+
+
+def test_where_no_folder_is_shared_a_lost_node_takes_no_epoch_along(
+    cluster: Cluster, undone: Paths, tmp_path: Path
+) -> None:
+    """Not even of a training that is forced, beside the record of the one before."""
+    log, folder = tmp_path / "log", undone.fold("fpn", 2)
+    weights, there = folder / "weights.safetensors", tmp_path / "bucket" / folder
+    phases = "[{epochs: 8, width: 256, batch: 4, lr: 4.0e-3, samples: 36}]"
+    line = ("--model", "fpn", "--fold", "2", "--force", "--models.fpn.phases", phases)
+    tiny.run("train", args=line)
+    before = weights.read_bytes()
+    shutil.copytree(folder, there)
+    with cluster.steel(log, *on(cluster, "train", *line, "--ray.storage", f"file://{tmp_path}/bucket")) as program:
+        wait_for((there / "last.pt").exists, log)
+        lost = log.read_text().partition("train fpn fold 2: running on ")[2][0]
+        cluster.kill(lost)
+        assert program.wait() == 0, log.read_text()
+    cluster.add(lost)
+    assert re.search(r"fold 2: continues after epoch \d of 8\n", log_of(undone, "train fpn fold 2").read_text())
+    assert weights.read_bytes() == before
 
 
 def test_nobody_is_there(cluster: Cluster, undone: Paths) -> None:

@@ -1,5 +1,6 @@
 """Files that travel: whole or absent, records last, sent once, and nothing of other outputs."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from steel.cluster import storage as room
 from steel.cluster.storage import Storage, carried
 from steel.errors import UserError
 from steel.stage import RECORD
+
+
+class ConnectionNotThere(Exception):
+    """As those of an object store: no OSError."""
+
 
 FOLDER = Path("runs/x/unet/fold0")
 OUTPUT = {"weights": "w1", "events/e": "e1", RECORD: "r1"}
@@ -44,7 +50,7 @@ def test_what_one_machine_sends_another_fetches(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on("a", tmp_path, monkeypatch)
-    write(OUTPUT | {"oof/stage.json": "other", ".lock": "1", ".weights.tmp": "half"})
+    write(OUTPUT | {"oof/stage.json": "other", ".lock": "1", ".weights.tmp": "half", "building-0/done.bin": "half"})
     storage.push(FOLDER)
     on("b", tmp_path, monkeypatch)
     storage.pull(FOLDER)
@@ -116,6 +122,29 @@ def test_a_node_sends_what_it_has_while_it_works(
         write({"log": "failed"})
         raise ZeroDivisionError
     assert storage.fs.cat_file(f"{storage.root}/{FOLDER}/log") == b"failed"
+
+
+def test_a_network_that_is_down_is_tried_again(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(room, "MIRROR_S", 0.02)
+    on("a", tmp_path, monkeypatch)
+    put, tries = Storage._put, []
+
+    def down_at_first(self: Storage, path: Path) -> None:
+        tries.append(path)
+        if len(tries) < 3:
+            raise ConnectionNotThere("no route")
+        put(self, path)
+
+    monkeypatch.setattr(Storage, "_put", down_at_first)
+    with carried(storage, [], [FOLDER]):
+        write({"last.pt": "after epoch 1"})
+        deadline = time.monotonic() + 60
+        while not storage.fs.exists(f"{storage.root}/{FOLDER}/last.pt"):
+            assert time.monotonic() < deadline
+    line = f"ray.storage: {storage.address}: ConnectionNotThere: no route; tried again in 0.02 s"
+    assert capsys.readouterr().out.splitlines() == [line] * 2
 
 
 def test_every_address_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Two processes that train as one: the same numbers as one alone, and an end that is told in a line."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tiny
 import torch
 import toy
 from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from steel.config import ModelConfig, Phase
 from steel.errors import UserError
@@ -180,6 +182,40 @@ def test_begun_as_one_it_goes_on_as_two(capfd: pytest.CaptureFixture[str]) -> No
     assert weights.read_bytes() != before
     tiny.run("status")
     assert "train gate fold 0            kept (the environment changed: device: 2 x cpu with" in capfd.readouterr().out
+
+
+def told(folder: Path, errors: dict[int, Exception], codes: list[int]) -> str:
+    """What is said of processes that ended so, the first error first."""
+    for place, (number, error) in enumerate(errors.items()):
+        (folder / f"{number}.error").write_bytes(dist._packed(error))
+        os.utime(folder / f"{number}.error", (place, place))
+    failures = {i: ProcessFailure(i, 1, code, "") for i, code in enumerate(codes)}
+    return str(dist._cause(failures, folder, "train: process %d of 2"))
+
+
+def test_what_ended_several_processes(tmp_path: Path) -> None:
+    complaint, again = RuntimeError("NCCL error: unhandled system error\nmore"), "; start it again and it continues"
+    one, two, three = (tmp_path / name for name in "abc")
+    for folder in (one, two, three):
+        folder.mkdir()
+    assert told(one, {1: complaint, 0: ValueError("of its own")}, [1, 1]) == "of its own"
+    killed = told(two, {1: complaint}, [-signal.SIGKILL, 1])
+    assert killed.startswith(f"train: process 0 of 2 was killed (SIGKILL), perhaps for want of memory{again}")
+    # A failing library, and a process that the launcher ended because of it.
+    expected = "train: process 1 of 2: RuntimeError: NCCL error: unhandled system error"
+    assert told(three, {1: complaint}, [-signal.SIGTERM, 1]) == expected
+
+
+def test_an_error_travels_or_its_words_do() -> None:
+    def fail(*args: object) -> None:
+        raise KeyError(*args)
+
+    for held, kind in (("x", KeyError), (lambda: 0, RuntimeError)):
+        with pytest.raises(KeyError) as caught:
+            fail(held)
+        found = pickle.loads(dist._packed(caught.value))
+        assert type(found) is kind
+        assert "in fail" in "\n".join([str(found), *getattr(found, "__notes__", [])])
 
 
 def test_synchronised_norms_keep_weights_names_and_activations() -> None:

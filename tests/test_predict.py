@@ -74,11 +74,12 @@ def test_values_that_are_no_numbers_are_refused() -> None:
         answer.wait()
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 9])
 @pytest.mark.parametrize("body", [Ramp(2), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 4))])
-def test_all_views_at_once_are_the_same_views(body: nn.Module) -> None:
+def test_views_at_once_are_the_same_views(body: nn.Module, n: int) -> None:
     """To the last bit here, since this net treats each strip alone."""
     one_by_one = predictor([Net(body, 1)], [*VIEWS])
-    at_once = replace(one_by_one, views_at_once=True)
+    at_once = replace(one_by_one, at_once=n)
     assert torch.equal(at_once(strips(2)).main, one_by_one(strips(2)).main)
 
 

@@ -65,6 +65,11 @@ def test_slices_in_any_order_make_a_part(tmp_path: Path) -> None:
     assert corrupt == [(NAMES[3], "cut off")]
     both = pa.concat_tables([told(0, 0, 4), told(1, 4, 8)])  # as if they had travelled together
     assert [part for part, _, _ in assembly.add(both)] == [0, 1]
+    ends = pa.concat_tables([told(0, 1, 2), told(0, 3, 4)])  # Ray Data may put the ends of slices together
+    assert not [*assembly.add(ends), *assembly.add(told(0, 2, 3))]
+    ((_, rows, _),) = assembly.add(told(0, 0, 1))
+    assert rows["image_id"].to_pylist() == [name for name in NAMES[:4] for _ in range(4)]
+    assert rows["class_id"].to_pylist() == [1, 2, 3, 4] * 4
 
 
 def write(out: Out, part: int, bad: tuple[int, ...] = ()) -> Counts:

@@ -22,7 +22,7 @@ def strip(classes: dict[int, tuple[list[int], str]]) -> NDArray:
     for k, (levels, mask) in classes.items():
         maps[k, 0] = levels
         bits[0] |= np.array([(c == "x") << k for c in mask], np.uint8)
-    return strip_sums(maps, bits)
+    return strip_sums([maps], bits)[0]
 
 
 def metrics_of(*strips: NDArray) -> StudySegmentation:
@@ -85,7 +85,7 @@ def test_where_nothing_can_be_said() -> None:
 
 
 def test_full_size_sums_do_not_overflow() -> None:
-    sums = strip_sums(np.full((4, 256, 1600), 255, np.uint8), np.full((256, 1600), 15, np.uint8))
+    sums = strip_sums([np.full((4, 256, 1600), 255, np.uint8)], np.full((256, 1600), 15, np.uint8))[0]
     assert sums["soft_overlap"].tolist() == [255 * 409_600] * 4
     many = np.stack([sums] * 1000)
     assert segmentation(many) == StudySegmentation(1, 1, 1, 1)
@@ -109,7 +109,7 @@ def test_segmentation_equals_brute_force(n: int, data: st.DataObject) -> None:
     maps = data.draw(hnp.arrays(np.uint8, (n, 4, *SHAPE), elements=LEVELS))
     bits = data.draw(hnp.arrays(np.uint8, (n, *SHAPE), elements=st.integers(0, 15)))
     true = np.stack([bits >> k & 1 == 1 for k in range(4)], axis=1)
-    found = segmentation(np.stack([strip_sums(m, b) for m, b in zip(maps, bits, strict=True)]))
+    found = segmentation(np.concatenate([strip_sums([m], b) for m, b in zip(maps, bits, strict=True)]))
     np.testing.assert_allclose(
         [found.soft_dice, found.iou, found.precision, found.recall], slow_segmentation(maps, true), rtol=1e-12
     )
@@ -121,7 +121,7 @@ def test_pixel_metrics_equal_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     maps = rng.integers(0, 256, (5, 4, *SHAPE), np.uint8)
     bits = rng.integers(0, 16, (5, *SHAPE), np.uint8)
-    found = segmentation(np.stack([strip_sums(m, b) for m, b in zip(maps, bits, strict=True)]))
+    found = segmentation(np.concatenate([strip_sums([m], b) for m, b in zip(maps, bits, strict=True)]))
     true = (bits[..., None] >> np.arange(4) & 1).reshape(-1, 4)  # a pixel is a sample
     pred = np.moveaxis(maps >= 128, 1, -1).reshape(-1, 4).astype(int)
     assert found.iou == pytest.approx(jaccard_score(true, pred, average="macro"))
@@ -170,9 +170,9 @@ def test_classification_equals_scikit_learn(n: int, data: st.DataObject) -> None
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match=r"map uint8 \(4, 2, 2\) for a mask \(2, 3\), allowed: uint8 \(4, 2, 3\)"):
-        strip_sums(np.zeros((4, 2, 2), np.uint8), np.zeros((2, 3), np.uint8))
+        strip_sums([np.zeros((4, 2, 2), np.uint8)], np.zeros((2, 3), np.uint8))
     with pytest.raises(UserError, match="map float64"):
-        strip_sums(np.zeros((4, 2, 2)), np.zeros((2, 2), np.uint8))  # type: ignore[arg-type]
+        strip_sums([np.zeros((4, 2, 2))], np.zeros((2, 2), np.uint8))  # type: ignore[list-item]
     with pytest.raises(UserError, match=r"allowed: records \(n,\)"):
         segmentation(np.zeros(3))
     with pytest.raises(UserError, match=r"probabilities \(2, 4\) for classes bool \(3, 4\), allowed: \(n, 4\)"):

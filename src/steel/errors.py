@@ -16,6 +16,12 @@ def shorten(values: list[str], n: int = 3) -> str:
     return ", ".join(values[:n]) + more
 
 
+def in_a_line(error: BaseException) -> str:
+    """What another library's error says, in one line that begins with its kind."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def meant(word: str, allowed: Iterable[str], near: float = NEAR) -> str:
     """`` (did you mean x?)`` after an unknown word, x being the allowed one most like it; nothing if none is."""
     found = difflib.get_close_matches(word, list(allowed), 1, near)

@@ -14,6 +14,8 @@ from numpy.typing import DTypeLike
 
 from steel.errors import UserError
 
+BUILDING = "building-"  # begins the name of a folder that takes many steps to fill, and is not whole yet
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:

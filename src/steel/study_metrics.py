@@ -6,6 +6,7 @@ of all; masks lay one pixel off, since the start of an RLE, which counts from 1,
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from steel.competition import N_CLASSES
 from steel.errors import UserError
+from steel.metrics import sum_levels
 
 BATCH = 16  # strips, of the study
 SMOOTH = 1.0  # added above and below the line of its soft Dice
@@ -73,28 +75,32 @@ class StudyClassification:
         return _plain(asdict(self))
 
 
-def strip_sums(maps: NDArray[np.uint8], bits: NDArray[np.uint8]) -> NDArray:
-    """What `segmentation` needs of one strip: a record () of SUMS, to be stacked with `np.stack`.
+def strip_sums(
+    each: Sequence[NDArray[np.uint8]], bits: NDArray[np.uint8], levels: NDArray[np.float64] | None = None
+) -> NDArray:
+    """What `segmentation` needs of one strip: for each of m models a record of SUMS, (m,).
 
     Args:
-        maps: (4, H, W) uint8, 255 = probability 1.
+        each: m of (4, H, W) uint8, the maps of each model, 255 = probability 1.
         bits: (H, W) uint8, bit k = true mask of class k+1.
+        levels: (m, 4) sums over the pixels of the maps, if they are known.
     """
-    if maps.dtype != np.uint8 or maps.shape != (N_CLASSES, *bits.shape):
-        raise UserError(
-            f"study metrics: map {maps.dtype} {maps.shape} for a mask {bits.shape}, "
-            f"allowed: uint8 {(N_CLASSES, *bits.shape)}"
-        )
-    level = maps.reshape(N_CLASSES, -1)  # (4, n_px)
+    for maps in each:
+        if maps.dtype != np.uint8 or maps.shape != (N_CLASSES, *bits.shape):
+            raise UserError(
+                f"study metrics: map {maps.dtype} {maps.shape} for a mask {bits.shape}, "
+                f"allowed: uint8 {(N_CLASSES, *bits.shape)}"
+            )
     masked = np.flatnonzero(bits != 0)  # few pixels: truth and overlap need no other
     true = (bits.ravel()[masked] >> np.arange(N_CLASSES, dtype=np.uint8)[:, None] & 1).astype(bool)  # (4, n_masked)
-    under = np.where(true, level[:, masked], np.uint8(0))
-    sums = np.zeros((), SUMS)
-    sums["soft_area"] = [cv2.sumElems(one)[0] for one in maps]  # a tenth of numpy's time; exact to 2**53
-    sums["soft_overlap"] = under.sum(1, dtype=np.uint32)
+    sums = np.zeros(len(each), SUMS)
     sums["true_px"] = true.sum(1)
-    sums["pred_px"] = [cv2.countNonZero((one >= CUT_LEVEL).view(np.uint8)) for one in maps]
-    sums["overlap_px"] = (under >= CUT_LEVEL).sum(1)
+    for record, maps, soft_area in zip(sums, each, map(sum_levels, each) if levels is None else levels, strict=True):
+        under = np.where(true, maps.reshape(N_CLASSES, -1)[:, masked], np.uint8(0))
+        record["soft_area"] = soft_area
+        record["soft_overlap"] = under.sum(1, dtype=np.uint32)
+        record["pred_px"] = [cv2.countNonZero((one >= CUT_LEVEL).view(np.uint8)) for one in maps]
+        record["overlap_px"] = (under >= CUT_LEVEL).sum(1)
     return sums
 
 

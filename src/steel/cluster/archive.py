@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from steel.data.images import SUFFIXES, decode_strip
-from steel.errors import UserError
+from steel.errors import UserError, in_a_line
 
 READS = 16  # at once: an object store answers each after some hundredths of a second
 TRIES, WAIT_S = 3, 1.0
@@ -45,7 +45,7 @@ class Archive:
         try:
             found = _find(fs, root) if fs.isdir(root) else None
         except Exception as error:  # each of fsspec's systems has errors of its own
-            raise UserError(f"{self.address}: cannot be listed ({told(error)})") from None
+            raise UserError(f"{self.address}: cannot be listed ({in_a_line(error)})") from None
         if found is None:
             raise UserError(f"{self.address}: no such folder: expected a folder of images, or an address of fsspec")
         begin = len(root.rstrip("/")) + 1
@@ -75,7 +75,7 @@ class Archive:
             if isinstance(fault, FINAL):
                 break
         self._need(fs, root)
-        return f"cannot be read ({told(fault)})"
+        return f"cannot be read ({in_a_line(fault)})"
 
     def _need(self, fs: fsspec.AbstractFileSystem, root: str) -> None:
         """Refuse to go on if the archive itself is gone, or not to be seen from this node."""
@@ -83,7 +83,7 @@ class Archive:
         try:
             is_there, why = fs.isdir(root), "no such folder here"
         except Exception as error:  # see above
-            is_there, why = False, told(error)
+            is_there, why = False, in_a_line(error)
         if not is_there:
             raise UserError(f"{self.address} cannot be reached ({why}): every node must see it")
 
@@ -93,8 +93,8 @@ class Archive:
             return fsspec.filesystem("file"), self.address
         try:
             return fsspec.core.url_to_fs(self.address)
-        except (ValueError, ImportError) as error:
-            raise UserError(f"{self.address}: {told(error)}") from None
+        except Exception as error:  # see above: a key that is wrong, a package that is missing
+            raise UserError(f"{self.address}: {in_a_line(error)}") from None
 
 
 def _find(fs: fsspec.AbstractFileSystem, root: str) -> list[str]:
@@ -114,9 +114,3 @@ def _decoded(data: bytes) -> NDArray[np.uint8] | str:
         return decode_strip(data)
     except UserError as fault:
         return str(fault)
-
-
-def told(error: Exception) -> str:
-    """An error in one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

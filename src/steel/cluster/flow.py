@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from steel.kaggle.ensemble import Ensemble
 
 AHEAD = 4
+SPAN = 4096  # slices that Ray Data is told of at once: it keeps a block for each, and workers are then started anew
 Batch = dict[str, NDArray[Any]]  # of Ray Data: columns by name
 
 
@@ -71,8 +72,12 @@ class Flow:
 
         Lost readers and workers are Ray Data's to replace. Raises UserError if the archive cannot be reached.
         """
+        _set_up(self.crew, int((slices[:, 2] - slices[:, 1]).max()))
+        for start in range(0, len(slices), SPAN):
+            yield from self._told(slices[start : start + SPAN])
+
+    def _told(self, slices: NDArray[np.int64]) -> Iterator[pa.Table]:
         size, workers = int((slices[:, 2] - slices[:, 1]).max()), min(self.crew.workers, len(slices))
-        _set_up(self.crew, size)
         cut = ray.put(slices)
         rows = ray.data.from_items(list(range(len(slices))), override_num_blocks=len(slices))
         read = rows.map_batches(

@@ -60,28 +60,26 @@ class Footing:
             if found != self.versions[name]:
                 return f"it has {name} {found}, and the program that asks has {self.versions[name]}"
         try:
-            self._enter()
+            here = self._enter()
         except OSError as error:
-            where = self.storage or f"folder {self.folder}"
-            return f"it cannot reach {where} ({error.strerror or error})"
+            return f"it cannot reach folder {self.folder} ({error.strerror or error})"
+        except UserError as error:
+            return f"it cannot reach the files ({error})"
         for path, text in self.seals.items():
-            if not Path(path).is_file() or Path(path).read_text() != text:
+            if here[path] != text:
                 where = self.storage or f"its folder {self.folder}"
                 return f"{where} is not that of the program that asks ({path} is another or missing)"
-            if self.storage:
-                Path(path).unlink()
         return ""
 
-    def _enter(self) -> None:
-        """Make the folder the working directory; or one of this node's own, with the seals as they travelled."""
+    def _enter(self) -> dict[str, str | None]:
+        """Make the folder the working directory, or one of this node's own; what the seals say here."""
         if not self.storage:
             os.chdir(self.folder)
-            return
+            return {path: Path(path).read_text() if Path(path).is_file() else None for path in self.seals}
         storage = Storage(self.storage)
         storage.folder.mkdir(parents=True, exist_ok=True)
         os.chdir(storage.folder)
-        for path in self.seals:
-            storage.pull(Path(path))
+        return {path: storage.text(Path(path)) for path in self.seals}
 
     def reply(self, node_id: str) -> None:
         """Say that this node, whose working directory is the folder, has seen the token."""

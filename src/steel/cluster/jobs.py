@@ -15,7 +15,7 @@ from steel.cluster.connect import connect, nodes
 from steel.cluster.footing import Footing, sealed, survey
 from steel.cluster.share import share_of
 from steel.cluster.storage import Storage, carried
-from steel.errors import UserError
+from steel.errors import UserError, in_a_line
 from steel.jobs import Job
 from steel.paths import Paths
 from steel.progress import say
@@ -93,11 +93,16 @@ def _run(jobs: Sequence[Job], paths: Paths, force: bool) -> dict[str, str]:
                 ray.cancel(reference, force=True)
 
 
-def _fetch(storage: Storage | None, paths: Paths, job: Job) -> None:
-    """Have here what a job has left at the storage."""
-    if storage:
+def _fetch(storage: Storage | None, paths: Paths, job: Job) -> str:
+    """Have here what a job has left at the storage; why not, or nothing."""
+    if storage is None:
+        return ""
+    try:
         for path in _outputs(job, paths):
             storage.pull(path)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _outputs(job: Job, paths: Paths) -> list[Path]:
@@ -105,8 +110,11 @@ def _outputs(job: Job, paths: Paths) -> list[Path]:
     return [spec.folder, log_of(paths, spec.name)]
 
 
-def _follow(waiting: dict[Any, str], board: Any, fetch: Callable[[str], None]) -> dict[str, str]:
-    """Show how jobs come along, and take out of `waiting` those that end; give why each that failed did."""
+def _follow(waiting: dict[Any, str], board: Any, fetch: Callable[[str], str]) -> dict[str, str]:
+    """Show how jobs come along, and take out of `waiting` those that end; give why each that failed did.
+
+    `fetch` has here what a job has left, or says why not.
+    """
     import ray
 
     names, faults = list(waiting.values()), {}
@@ -117,8 +125,7 @@ def _follow(waiting: dict[Any, str], board: Any, fetch: Callable[[str], None]) -
             alive = {node.id: node.name for node in nodes()}
             for reference in ended:
                 name = waiting.pop(reference)
-                fetch(name)
-                if fault := _fault_of(reference):
+                if fault := _fault_of(reference) or fetch(name):
                     faults[name] = fault
                 view.end(name, fault)
             for i, node_id in ray.get(board.news.remote()):
@@ -146,8 +153,20 @@ def _work(board: Any, number: int, job: Job, paths: Paths, force: bool, footing:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program does, before torch is imported
     node_id = ray.get_runtime_context().get_node_id()
     board.begin.remote(number, node_id)  # not waited for: who waits lends his CPU to another job
-    if fault := footing.fault():
-        return f"node {node_id[:6]}: {fault}"
+    try:
+        if fault := footing.fault():
+            return f"node {node_id[:6]}: {fault}"
+        _attempt(job, paths, force, footing, node_id[:6])
+    except UserError as error:
+        return str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return f"{in_a_line(error)} (see {log_of(paths, job.spec(paths).name)})"
+    return ""
+
+
+def _attempt(job: Job, paths: Paths, force: bool, footing: Footing, node: str) -> None:
+    """Run a job, for the first time or after others were lost on the way; what it says goes into its log."""
     folder, log = _outputs(job, paths)
     travel: AbstractContextManager[None] = nullcontext()
     if footing.storage:
@@ -157,18 +176,20 @@ def _work(board: Any, number: int, job: Job, paths: Paths, force: bool, footing:
     attempt = 1 + (log.read_text(errors="replace").count(footing.token.name) if log.exists() else 0)
     _speak_into(log)
     when = time.strftime("%Y-%m-%d %H:%M:%S")
-    say(f"--- {when}, node {node_id[:6]}, process {os.getpid()}, run {footing.token.name}, attempt {attempt}")
-    try:
-        with travel:
-            # A forced job that was lost before it had ever finished goes on; `ensure` knows of those that had.
-            again = attempt > 1 and not (folder / stage.RECORD).exists()
-            job.run(paths, force and not again, LEASE_S if attempt > 1 else stage.PATIENCE_S)
-    except UserError as error:
-        return str(error)
-    except Exception as error:
-        traceback.print_exc()
-        return f"{type(error).__name__}: {error} (see {log})"
-    return ""
+    say(f"--- {when}, node {node}, process {os.getpid()}, run {footing.token.name}, attempt {attempt}")
+    os.fsync(1)  # a node that is lost must not take this line with it: the next attempt counts them
+    with travel:
+        if force and attempt > 1 and footing.storage:
+            _mark_begun(job.spec(paths))
+        # A forced job that was lost before it had ever finished goes on; `ensure` knows of those that had.
+        again = attempt > 1 and not (folder / stage.RECORD).exists()
+        job.run(paths, force and not again, LEASE_S if attempt > 1 else stage.PATIENCE_S)
+
+
+def _mark_begun(spec: stage.Spec) -> None:
+    """Say that a checkpoint beside an older record is a forced run's: from the storage they come without this mark."""
+    if (spec.folder / stage.RECORD).exists() and spec.partial and spec.partial.exists():
+        (spec.folder / stage.BEGUN).write_text(spec.key)
 
 
 def _speak_into(log: Path) -> None:

@@ -62,7 +62,8 @@ class Assembly:
             if sum(n_strips(piece) for piece in pieces.values()) < end - begin:
                 continue
             del self._waiting[part]
-            whole = pa.concat_tables([pieces[place] for place in sorted(pieces)])
+            # Ray Data may put the ends of slices together, so that a piece has gaps.
+            whole = pa.concat_tables(pieces.values()).sort_by([("place", "ascending"), ("class_id", "ascending")])
             bad = whole.filter(pc.equal(whole["class_id"], 0))
             reasons = list(zip(bad["image_id"].to_pylist(), bad["fault"].to_pylist(), strict=True))
             yield part, whole.filter(pc.greater(whole["class_id"], 0)), reasons

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from steel import files
 from steel.config import digest
-from steel.errors import UserError
+from steel.errors import UserError, in_a_line
 from steel.progress import say
 from steel.stage import RECORD
 
 NESTED = "oof"  # begins the names of folders of other outputs inside that of a training
 AT_ONCE = 8  # files on their way
-MIRROR_S = 5.0
+MIRROR_S = 1.0  # a look at what has changed, which asks nobody else
 
 
 class Storage:
@@ -31,8 +31,8 @@ class Storage:
 
         try:
             self.fs, self.root = fsspec.url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # each of fsspec's systems has errors of its own
+            reason = in_a_line(error)
             raise UserError(
                 f"ray.storage: {address!r} cannot be opened ({reason}); allowed: an address of fsspec, null"
             ) from None
@@ -47,11 +47,43 @@ class Storage:
     def offer(self, path: Path) -> None:
         """Send a file or a folder, unless there is one with this record already."""
         record = path / RECORD
-        if not (record.is_file() and self._same(record)):
+        with self._reached():
+            same = record.is_file() and self._same(record)
+        if not same:
             self.push(path)
 
     def push(self, path: Path) -> None:
         """Send a file, or what lies in a folder, as far as it has changed since this object last sent it."""
+        with self._reached():
+            self._push(path)
+
+    def drop(self, path: Path) -> None:
+        """Delete a file there, if it is there."""
+        with self._reached(), suppress(FileNotFoundError):
+            self.fs.rm(self._name(path))
+
+    def pull(self, path: Path) -> None:
+        """Fetch a file or a folder, unless it is here with the same record; nothing if it is not there."""
+        with self._reached():
+            self._pull(path)
+
+    def text(self, path: Path) -> str | None:
+        """What a file there says; None if it is not there."""
+        self.fs.invalidate_cache()  # others write there
+        with self._reached():
+            return self.fs.cat_file(self._name(path)).decode() if self.fs.exists(self._name(path)) else None
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """A UserError for whatever goes wrong there."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:  # each of fsspec's systems has errors of its own
+            raise UserError(f"ray.storage: {self.address}: {in_a_line(error)}") from error
+
+    def _push(self, path: Path) -> None:
         marks = {file: (file.stat().st_size, file.stat().st_mtime_ns) for file in _files_in(path)}
         self._each(self._put, [file for file, mark in marks.items() if self.sent.get(file) != mark])
         for file in [file for file in self.sent if file.is_relative_to(path) and file not in marks]:
@@ -59,13 +91,7 @@ class Storage:
             del self.sent[file]
         self.sent |= marks
 
-    def drop(self, path: Path) -> None:
-        """Delete a file there, if it is there."""
-        with suppress(FileNotFoundError):
-            self.fs.rm(self._name(path))
-
-    def pull(self, path: Path) -> None:
-        """Fetch a file or a folder, unless it is here with the same record; nothing if it is not there."""
+    def _pull(self, path: Path) -> None:
         self.fs.invalidate_cache()  # others write there
         found = self.fs.find(self._name(path), detail=True) if self.fs.exists(self._name(path)) else {}
         there = {path / Path(name).relative_to(self._name(path)): info["size"] for name, info in found.items()}
@@ -115,8 +141,8 @@ def carried(storage: Storage, inputs: Collection[Path], outputs: Collection[Path
             try:
                 for path in outputs:
                     storage.push(path)
-            except OSError as error:  # a file replaced meanwhile, or a network that is down: tried again
-                say(f"{storage.address}: {error}; tried again in {MIRROR_S:g} s")
+            except UserError as error:  # a file replaced meanwhile, or a network that is down
+                say(f"{error}; tried again in {MIRROR_S:g} s")
 
     thread = threading.Thread(target=mirror, daemon=True)
     thread.start()
@@ -137,5 +163,9 @@ def _files_in(path: Path) -> list[Path]:
 
 
 def _is_own(path: Path) -> bool:
-    """Whether a path below a folder is part of the folder's output."""
-    return not path.as_posix().startswith(NESTED) and not any(part.startswith(".") for part in path.parts)
+    """Whether a path below a folder is part of the folder's output.
+
+    A store that is being built is not: its index could travel ahead of the maps that it claims.
+    """
+    in_the_making = any(part.startswith((".", files.BUILDING)) for part in path.parts)
+    return not path.as_posix().startswith(NESTED) and not in_the_making

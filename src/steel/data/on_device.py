@@ -7,6 +7,7 @@ import random
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,11 @@ class Change:
     upside_down: bool = False
     contrast: float | None = None
     brightness: float = 0.0
+
+    @property
+    def flips(self) -> list[int]:
+        """The axes of (H, W) along which it mirrors."""
+        return [axis for axis, is_mirrored in ((0, self.upside_down), (1, self.across)) if is_mirrored]
 
 
 def check(model: ModelConfig) -> None:
@@ -71,21 +77,19 @@ class OnDevice:
     def batch(self, crops: Crops, positions: range) -> tuple[Tensor, Tensor]:
         """Image and mask bits of some samples of an epoch, each (B, 256, width) uint8, on the device."""
         width, changes = crops.sampling.width, []
-        windows: list[tuple[int, slice]] = []
+        windows: list[tuple[int, slice, list[int]]] = []
         choose = chooser(crops.sampling.augment)
         for position in positions:
             row, seed = int(crops.rows[position]), int(crops.seeds[position])
             left = crops.left(position, self._columns(row))
             window = slice(left, left + width)
-            windows.append((int(self.place[row]), window))
-            changes.append(draw(choose(int(np.bitwise_or.reduce(self._columns(row)[0, window]))), seed))
+            change = draw(choose(int(np.bitwise_or.reduce(self._columns(row)[0, window]))), seed)
+            windows.append((int(self.place[row]), window, change.flips))
+            changes.append(change)
         image, mask = (
-            torch.stack([whole[place, :, window] for place, window in windows]) for whole in (self.images, self.masks)
+            torch.stack([whole[place, :, window].flip(axes) for place, window, axes in windows])
+            for whole in (self.images, self.masks)
         )
-        for dim, chosen in ((2, [c.across for c in changes]), (1, [c.upside_down for c in changes])):
-            some = torch.tensor(np.flatnonzero(chosen), device=image.device)
-            for x in (image, mask):
-                x[some] = x[some].flip(dim)
         return _lit(image, changes), mask
 
     def _columns(self, row: int) -> NDArray[np.uint8]:
@@ -126,14 +130,20 @@ def _lit(image: Tensor, changes: list[Change]) -> Tensor:
     chosen = [(i, c.contrast, c.brightness) for i, c in enumerate(changes) if c.contrast is not None]
     if not chosen:
         return image
-    some = torch.tensor([i for i, _, _ in chosen], device=image.device)
-    contrast, brightness = torch.tensor([pair for _, *pair in chosen], dtype=torch.float64, device=image.device).T
+    some = _sent([i for i, _, _ in chosen], torch.int64, image.device)
+    contrast, brightness = _sent([pair for _, *pair in chosen], torch.float64, image.device).T
     x = image[some]
     mean = x.sum((1, 2), dtype=torch.int64).double() / x[0].numel()
     # As albumentations does: in float32, one operation after the other, then cut off.
     x = x.float().mul_(contrast.float().view(-1, 1, 1)).add_((brightness * mean).float().view(-1, 1, 1))
     image[some] = x.clamp_(0, 255).to(torch.uint8)
     return image
+
+
+def _sent(values: list[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers on the device, which nobody waits for to have come there."""
+    found = torch.tensor(values, dtype=dtype)
+    return found.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else found
 
 
 def _check_room(n_rows: int, device: torch.device) -> None:

@@ -88,7 +88,7 @@ def search_votes(paths: Paths, folds: Sequence[int]) -> Ensemble:
 def _look(outputs: Outputs, mask_bits: NDArray[np.uint8], n_strips: int) -> tuple[Alone, Points | None]:
     """In a worker; `n_strips` is how many share the sample, 0 if there is none."""
     points = reduce_strip(outputs.maps, mask_bits, n_strips) if n_strips else None
-    return look_alone(outputs.maps, mask_bits), points
+    return look_alone(outputs, mask_bits), points
 
 
 def _stitch(tables: Mapping[int, Table]) -> Table:

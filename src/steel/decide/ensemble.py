@@ -14,6 +14,7 @@ from steel.errors import UserError
 
 SCALE = 4 * 255**2  # of the lookup tables: whole for the square of every level, and of every middle between two
 MAX_SUM = 1000  # of the counts of a class; SCALE times this is still an int32
+Won = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # see `winner`
 FIELDS = ("kind", "counts", "gate_counts")  # of a class in JSON
 
 
@@ -149,7 +150,7 @@ def mean_gate(
     return (total / votes.sum(0)).astype(np.float32)
 
 
-def winner(prob: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def winner(prob: NDArray[np.uint8]) -> Won:
     """The largest value of each pixel and the class index 0..3 that has it (ties: the lower class).
 
     Args:
@@ -178,7 +179,11 @@ def largest_class(prob: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns:
         A new array of that shape and dtype.
     """
-    _, index = winner(prob)
+    return only_winner(prob, winner(prob)[1])
+
+
+def only_winner(prob: NDArray[np.uint8], index: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`largest_class` where the class index (H, W) that owns each pixel is known."""
     kept = np.empty_like(prob)
     for k in range(len(prob)):
         np.multiply(prob[k], (index == k).view(np.uint8), out=kept[k])

@@ -16,7 +16,7 @@ from steel.data.cache import Strips, open_strips
 from steel.data.folds import deal_groups, fold_of, group_of
 from steel.decide.combine import Outputs
 from steel.decide.components import measure_large
-from steel.decide.ensemble import Blend, largest_class, mean_gate
+from steel.decide.ensemble import Blend, mean_gate, only_winner, winner
 from steel.decide.measure import measure
 from steel.decide.table import LAYOUT, Table
 from steel.errors import UserError, shorten
@@ -110,8 +110,9 @@ def measure_strip(outputs: Outputs, mask_bits: NDArray[np.uint8], blends: Sequen
     large: list[list[tuple]] = [[] for _ in range(N_CLASSES)]  # by class, what blends before this one have shown
     for blend in blends:
         prob, tail_px = outputs.combine(blend)
-        area_px, overlap_px, true_px = measure(prob, mask_bits)
-        owned = largest_class(prob)
+        won = winner(prob)
+        area_px, overlap_px, true_px = measure(prob, mask_bits, won)
+        owned = only_winner(prob, won[1])
         for k in range(N_CLASSES):
             same = [found for values, found in large[k] if np.array_equal(values, owned[k])]
             found = same[0] if same else measure_large(owned[k], (mask_bits >> k & 1).view(np.bool_))
@@ -193,7 +194,8 @@ def _scratch(folder: Path, n: int) -> NDArray:
 def outputs_of(stores: Sequence[Store], place: int) -> Outputs:
     """What the segmenters of some stores say of the strip at a place in them."""
     sums = [store.sums[place] for store in stores if store.sums is not None]
-    return Outputs([store.map(place) for store in stores], np.stack(sums))
+    maps, levels = zip(*(store.read(place) for store in stores), strict=True)
+    return Outputs(maps, np.stack(sums), np.stack(levels))
 
 
 def _call_on_rows(call: OnStrip[T], folders: list[Path], cache: Path, first: int, rows: NDArray[np.int64]) -> list[T]:

@@ -1,11 +1,13 @@
 """One image measured for the table: areas and overlaps at all thresholds at once."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from steel.competition import N_CLASSES
-from steel.decide.ensemble import winner
+from steel.decide.ensemble import Won, winner
 from steel.decide.evidence import N_LEVELS
 from steel.errors import UserError
 
@@ -14,9 +16,10 @@ MASK_VALUES = 1 << N_CLASSES  # of a bit field
 HAS_CLASS = np.arange(MASK_VALUES) >> np.arange(N_CLASSES)[:, None] & 1  # (4, 16): is the bit of class k set
 
 
-def measure(
-    prob: NDArray[np.uint8], mask_bits: NDArray[np.uint8]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+Measured = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+
+
+def measure(prob: NDArray[np.uint8], mask_bits: NDArray[np.uint8], won: Won | None = None) -> Measured:
     """Measure one image at all thresholds at once, exactly.
 
     One histogram of (class that owns the pixel, its value) serves all four classes, and one more of the pixels under
@@ -25,33 +28,44 @@ def measure(
     Args:
         prob: (4, 256, 1600) uint8, the ensemble's map before `largest_class`.
         mask_bits: (256, 1600) uint8, bit k = true mask of class k+1.
+        won: what `winner` says of it, if that is known.
 
     Returns:
         area (4, 256), overlap (4, 256) and true_px (4,), int32, as in `Table`; t = 0 counts all pixels.
     """
-    shape = mask_bits.shape
-    if prob.shape != (N_CLASSES, *shape):
-        raise UserError(f"table: map {prob.shape} for a mask {shape}, allowed: {(N_CLASSES, *shape)}")
-    code = _owner_and_value(prob)
-    area = _at_least(_count(code))
-    area[:, 0] = mask_bits.size
+    return measure_each([prob], mask_bits, None if won is None else [won])[0]
 
+
+def measure_each(
+    probs: Sequence[NDArray[np.uint8]], mask_bits: NDArray[np.uint8], won: Sequence[Won] | None = None
+) -> list[Measured]:
+    """`measure` of several maps of one image: what its mask says is looked up once."""
+    shape = mask_bits.shape
+    for prob in probs:
+        if prob.shape != (N_CLASSES, *shape):
+            raise UserError(f"table: map {prob.shape} for a mask {shape}, allowed: {(N_CLASSES, *shape)}")
     masked = np.flatnonzero(mask_bits != 0)  # few pixels or none: no second pass over the strip
-    bits, code = mask_bits.ravel()[masked], code.ravel()[masked]  # (n_masked,)
+    bits = mask_bits.ravel()[masked]  # (n_masked,)
     by_bits = np.bincount(bits, minlength=MASK_VALUES)
     if len(by_bits) > MASK_VALUES:
         raise UserError(f"table: mask holds the value {len(by_bits) - 1}, allowed: bit fields 0..{MASK_VALUES - 1}")
-    owner = (code >> 8).astype(np.uint8) % N_CLASSES
-    hit = code[(bits >> owner) & 1 == 1] % (N_CLASSES * N_LEVELS)
-    overlap = _at_least(np.bincount(hit, minlength=N_CLASSES * N_LEVELS).reshape(N_CLASSES, N_LEVELS))
     true_px = (HAS_CLASS @ by_bits).astype(np.int32)
-    overlap[:, 0] = true_px
-    return area, overlap, true_px
+    found = []
+    for value, index in map(winner, probs) if won is None else won:
+        code = _owner_and_value(value, index)
+        area = _at_least(_count(code))
+        area[:, 0] = mask_bits.size
+        code = code.ravel()[masked]
+        owner = (code >> 8).astype(np.uint8) % N_CLASSES
+        hit = code[(bits >> owner) & 1 == 1] % (N_CLASSES * N_LEVELS)
+        overlap = _at_least(np.bincount(hit, minlength=N_CLASSES * N_LEVELS).reshape(N_CLASSES, N_LEVELS))
+        overlap[:, 0] = true_px
+        found.append((area, overlap, true_px))
+    return found
 
 
-def _owner_and_value(prob: NDArray[np.uint8]) -> NDArray[np.uint16]:
+def _owner_and_value(value: NDArray[np.uint8], index: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Code of each pixel, (H, W) uint16: value + 256 * (class index that owns it + 4 * lane)."""
-    value, index = winner(prob)
     # Most pixels of a map are 0, and adding to one counter again and again waits for memory each time: four lanes of
     # counters, taken in turn by the columns, are up to twice as fast.
     lane = (np.arange(value.shape[1]) % N_LANES * N_CLASSES).astype(np.uint8)

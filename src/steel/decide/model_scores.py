@@ -16,11 +16,12 @@ from steel import files
 from steel.competition import N_CLASSES
 from steel.config import DecideConfig, ModelConfig, Solution
 from steel.decide.bootstrap import Interval, intervals_of_models
+from steel.decide.combine import Outputs
 from steel.decide.ensemble import mean_gate
 from steel.decide.evidence import N_LEVELS
 from steel.decide.families import PLAIN
 from steel.decide.grid import default_grid
-from steel.decide.measure import measure
+from steel.decide.measure import measure_each
 from steel.decide.rules import Rules, apply_to_table
 from steel.decide.search import apply_rotated, lofo
 from steel.decide.table import Table
@@ -134,17 +135,17 @@ class Models:
             ) from None
 
 
-def look_alone(maps: Sequence[NDArray[np.uint8]], mask_bits: NDArray[np.uint8]) -> Alone:
-    """In a worker: all that is ever asked of each model's own maps, so that they are read once.
+def look_alone(outputs: Outputs, mask_bits: NDArray[np.uint8]) -> Alone:
+    """In a worker: all that is ever asked of each segmenter's own maps, so that they are read once.
 
     Args:
-        maps: m of (4, 256, 1600) uint8.
+        outputs: of the m segmenters.
         mask_bits: (256, 1600) uint8.
     """
-    has_defect = mask_bits.any()
-    sums = np.stack([strip_sums(one, mask_bits) if has_defect else np.zeros((), SUMS) for one in maps])
-    several = maps if len(maps) > 1 else []
-    return Alone(sums, [zlib.compress(np.stack(measure(one, mask_bits)[:2]).tobytes(), 1) for one in several])
+    maps = outputs.maps
+    sums = strip_sums(maps, mask_bits, outputs.levels) if mask_bits.any() else np.zeros(len(maps), SUMS)
+    several = measure_each(maps, mask_bits) if len(maps) > 1 else []
+    return Alone(sums, [zlib.compress(np.stack(counts[:2]).tobytes(), 1) for counts in several])
 
 
 def judge_models(

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -25,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from steel import files
 from steel.config import MachineConfig, ModelConfig
 from steel.device import resolve
-from steel.errors import UserError
+from steel.errors import UserError, in_a_line
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -189,8 +190,21 @@ def enter() -> None:
     except Exception as error:
         sys.stdout.flush()
         with files.atomic(job.with_name(f"{os.environ['RANK']}.error")) as temporary:
-            temporary.write_bytes(pickle.dumps(error))
+            temporary.write_bytes(_packed(error))
         os._exit(1)  # at once: what is left of a broken group may wait for the others
+
+
+def _packed(error: Exception) -> bytes:
+    """An error for `_cause`, with its traceback as a note; in words where it cannot travel, as those of a compiler."""
+    whole = "".join(traceback.format_exception(error))
+    if not isinstance(error, UserError):
+        error.add_note(whole)
+    try:
+        packed = pickle.dumps(error)
+        pickle.loads(packed)
+    except Exception:
+        return pickle.dumps(RuntimeError(f"{in_a_line(error)}\n{whole}"))
+    return packed
 
 
 def _follow(parent: int) -> None:
@@ -208,8 +222,11 @@ def _cause(failures: Mapping[int, "ProcessFailure"], folder: Path, process: str)
         if not (isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST)):
             return error
     # Those that complain of another's silence, and those that were told to end, are not the first.
-    silent = [one for one in failures if not (folder / f"{one}.error").exists()] or [*failures]
-    first = min(silent, key=lambda one: (failures[one].exitcode == -signal.SIGTERM, one))
+    silent = [one for one in failures if not (folder / f"{one}.error").exists()]
+    ended = [one for one in silent if failures[one].exitcode != -signal.SIGTERM]
+    if raised and not ended:  # then there is no other cause than the complaint itself
+        return UserError(f"{process % int(paths[0].stem)}: {in_a_line(raised[0])}")
+    first = min(ended or silent or failures)
     code = failures[first].exitcode
     how = f"was killed ({signal.Signals(-code).name}), perhaps for want of memory" if code < 0 else f"ended ({code})"
     return UserError(f"{process % first} {how}; start it again and it continues after its last checkpoint")

@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,7 +189,8 @@ def _reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif HIGH_WATER.exists():
-        HIGH_WATER.write_text("5")  # see proc_pid_clear_refs(5): the peak becomes what is held now
+        with suppress(OSError):  # where it may not be written, the peak is that of the whole process
+            HIGH_WATER.write_text("5")  # see proc_pid_clear_refs(5): the peak becomes what is held now
 
 
 def _peak_mb(device: torch.device) -> float:
@@ -197,10 +198,10 @@ def _peak_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
     status = HIGH_WATER.with_name("status")
-    if not status.exists():
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)  # bytes, on a Mac
-    (kib,) = re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())
-    return round(int(kib) * 1024 / 1e6, 1)
+    if found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None:
+        return round(int(found[1]) * 1024 / 1e6, 1)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 def _write_log(folder: Path, log: list[dict[str, Any]]) -> None:

@@ -20,14 +20,16 @@ from steel.infer.tta import from_view, to_view
 from steel.nets.build import Net, Outputs, build, place
 from steel.paths import Paths
 
+FULL = 16  # strips that fill a GPU; more would only take more of its memory
+
 
 @dataclass(frozen=True)
 class Predictor:
     """The nets of one model (one per fold), on their device, and how to run them.
 
     Batches are always of one size, the last padded with its own last strip: arithmetic may depend on the batch size,
-    and then a strip's bytes would depend on its neighbours. On a GPU all views go through a net together, to fill it;
-    on a CPU one after the other, which takes less memory.
+    and then a strip's bytes would depend on its neighbours. On a GPU `at_once` views go through a net together, as far
+    as it takes to fill it; on a CPU one after the other, which takes less memory.
     """
 
     gives_maps: bool
@@ -36,7 +38,7 @@ class Predictor:
     batch: int
     device: torch.device
     dtype: torch.dtype
-    views_at_once: bool = False
+    at_once: int = 1
 
     @classmethod
     def load(cls, paths: Paths, name: str, folds: Sequence[int]) -> "Predictor":
@@ -54,7 +56,8 @@ class Predictor:
             load_weights(net, path)
             nets.append(place(net, device).eval())
         dtype = amp_dtype(model.amp, device)
-        views, batch, at_once = list(solution.predict.tta), solution.predict.batch, device.type == "cuda"
+        views, batch = list(solution.predict.tta), solution.predict.batch
+        at_once = max(1, FULL // batch) if device.type == "cuda" else 1
         return cls(model.kind == "segmenter", nets, views, batch, device, dtype, at_once)
 
     @property
@@ -87,7 +90,7 @@ class Predictor:
         )
         done = torch.cuda.Event() if self.device.type == "cuda" else None
         if done is not None:
-            done.record()
+            done.record(torch.cuda.current_stream(self.device))  # else that of the first GPU, whichever this is
         return Answer(maps, parts, labels, total, done)
 
     @torch.inference_mode()
@@ -104,7 +107,8 @@ class Predictor:
     def _each(self, x: Tensor) -> Iterator[Outputs]:
         """Probabilities of a batch (batch, 1, 256, 1600) by each net and view."""
         for net in self.nets:
-            for views in [self.views] if self.views_at_once else [[view] for view in self.views]:
+            for start in range(0, len(self.views), self.at_once):
+                views = self.views[start : start + self.at_once]
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
                     maps, labels = net(torch.cat([to_view(x, view) for view in views]))
                 for i, view in enumerate(views):

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import google_crc32c
 import numpy as np
 import zarr
@@ -24,6 +23,7 @@ from zarr.core.array_spec import ArrayConfigLike
 from steel import files
 from steel.competition import HEIGHT, N_CLASSES, N_PIXELS, WIDTH
 from steel.errors import UserError, shorten
+from steel.metrics import sum_levels
 from steel.workers import cores
 
 # One record per image: the sum over its pixels of the probability (segmenter; nan from a classifier), and the
@@ -49,8 +49,8 @@ class Builder:
 
     def __init__(self, folder: Path, key: str, image_ids: list[str], maps: bool) -> None:
         self.folder, self.image_ids = folder, image_ids
-        self.work = folder / f"building-{key}"
-        for other in folder.glob("building-*"):
+        self.work = folder / f"{files.BUILDING}{key}"
+        for other in folder.glob(f"{files.BUILDING}*"):
             if other != self.work:
                 _discard(other)
         self.work.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,11 @@ class Store:
     maps: zarr.Array | None
 
     def map(self, row: int) -> NDArray[np.uint8]:
-        """The maps of one image, (4, 256, 1600) uint8, read-only; a UserError if they are not those that were written.
+        """The maps of one image, (4, 256, 1600) uint8, read-only; a UserError if they are not what was written."""
+        return self.read(row)[0]
+
+    def read(self, row: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """The maps of one image as `map` gives them, and their sums over the pixels, (4,).
 
         A damaged chunk fails its checksum, one that is lost would read as zeros, and one of another strip is whole. So
         what is read must have the sums that were kept, too. These are of the probabilities, not of their uint8, and
@@ -163,7 +167,8 @@ class Store:
             raise _damaged(self.folder, f"the maps of {self.image_ids[row]} are gone") from None
         except (RuntimeError, ValueError, OSError) as error:  # of the codec, of the checks, of the disk
             raise _damaged(self.folder, f"the maps of {self.image_ids[row]} cannot be read ({error})") from None
-        found_px = np.array([cv2.sumElems(plane)[0] for plane in maps]) / 255  # a tenth of numpy's time
+        levels = sum_levels(maps)
+        found_px = levels / 255
         apart_px = np.abs(self.sums[row] - found_px)
         if not (apart_px <= MOST_LOST_PX).all():
             k = int(apart_px.argmax())
@@ -172,7 +177,7 @@ class Store:
                 f"the maps of {self.image_ids[row]} are not those that were written (class {k + 1} sums up to "
                 f"{found_px[k]:.0f} px, not {self.sums[row, k]:.0f})",
             )
-        return maps
+        return maps, levels
 
 
 def open_store(folder: Path) -> Store:

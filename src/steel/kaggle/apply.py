@@ -17,6 +17,7 @@ from steel.data.images import list_images, read_strip
 from steel.decide.decision import Decision
 from steel.decide.run import RULES, SOLUTION, check_whole
 from steel.errors import UserError
+from steel.infer.overlap import overlap
 from steel.kaggle.ensemble import Ensemble, Found, chunk_of
 from steel.kaggle.submission import check_submission, write_submission
 from steel.paths import Paths
@@ -55,9 +56,12 @@ def run(paths: Paths, options: Options) -> None:
 def look(ensemble: Ensemble, images: Path, image_ids: Sequence[str]) -> Iterator[tuple[str, NDArray[np.uint8], Found]]:
     """Read strips of a folder, and say what is found on each: its name, the strip (256, 1600), the finding."""
     chunk = chunk_of(ensemble.batch)
-    for start in range(0, len(image_ids), chunk):
-        part = image_ids[start : start + chunk]
-        strips = np.stack([read_strip(images / image_id) for image_id in part])
+    parts = [image_ids[start : start + chunk] for start in range(0, len(image_ids), chunk)]
+
+    def read(part: Sequence[str]) -> tuple[Sequence[str], NDArray[np.uint8]]:
+        return part, np.stack([read_strip(images / image_id) for image_id in part])
+
+    for part, strips in overlap(read, parts, 1):  # the next ones are read while the nets are at work on these
         yield from zip(part, strips, ensemble(strips), strict=True)
 
 
