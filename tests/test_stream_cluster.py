@@ -142,6 +142,19 @@ def test_killed_and_started_again_it_finds_the_same(
         assert (out / "corrupt.csv").read_bytes() == (streamed / "corrupt.csv").read_bytes()
 
 
+def test_of_a_long_archive_ray_is_told_span_by_span(
+    finished: Path, archive: Path, streamed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from steel.cluster import flow
+
+    monkeypatch.setattr(flow, "SPAN", 4)  # of ten slices
+    out = tmp_path / "out"
+    line = ["--images", str(archive), "--executor", "ray", "--out", str(out), "--ray.part_strips", str(PART)]
+    with tiny.within(finished):
+        main(["predict", tiny.CONFIG, *line, "--machine.jobs", "2"])
+    assert parts(out) == parts(streamed)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
