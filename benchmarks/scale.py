@@ -5,9 +5,10 @@
 
 For each size it makes up strips, two masks for every three of them, and a fifth as many test strips (.9 MB of disk per
 strip), and runs the stages as the program does, each as a process of its own. A strip is the mean of two rendered ones,
-each moved along by chance: all differ, as real ones do, and each has the masks of its first half. The nets are two
-layers that see an eighth of each side: what is measured is all but the nets. There are five folds, and one epoch with a
-twentieth as many samples as strips; it ends with a look at all strips that are held out. One training at a time.
+each moved along and stretched by chance: all differ, as real ones do, and each has the masks of its first half. The
+nets are two layers that see an eighth of each side: what is measured is all but the nets. There are five folds, and one
+epoch with a twentieth as many samples as strips; it ends with a look at all strips that are held out. One training at a
+time.
 
 Memory is what no file lies behind (anonymous and shared pages of the stage's processes, looked at ten times a second):
 maps of the cache, which the system may take back, do not count. Time is that of the processors, which other programs
@@ -113,14 +114,21 @@ def _write_strips(drawn: Path, folder: Path, names: Sequence[str]) -> list[tuple
     for name in names:
         rng = np.random.default_rng(int(Path(name).stem, 16))
         (first, masks), (second, _) = (sources[k] for k in rng.integers(len(sources), size=2))
-        here, there = rng.integers(WIDTH, size=2)
-        # In equal parts: where one outweighs the other, strips with the same first one would pass for copies, and be
-        # compared pixel by pixel, more of them the more strips there are. Real ones differ.
-        strip = cv2.addWeighted(np.roll(first, here, 1), 0.5, np.roll(second, there, 1)[::-1], 0.5, 0)
+        here, there = (_columns(rng) for _ in range(2))
+        strip = cv2.addWeighted(first[:, here], 0.5, second[::-1, there], 0.5, 0)
         data = cv2.imencode(".jpg", cv2.merge([strip] * 3), (cv2.IMWRITE_JPEG_QUALITY, 85))[1]
         (folder / name).write_bytes(data.tobytes())
-        rows += [(name, k, rle.encode(np.roll(mask, here, 1))) for k, mask in masks.items()]
+        rows += [(name, k, rle.encode(mask[:, here])) for k, mask in masks.items()]
     return rows
+
+
+def _columns(rng: np.random.Generator) -> NDArray[np.int64]:
+    """Columns of a strip, moved along and stretched by chance.
+
+    Were they only moved, two strips in some thousand would nearly be copies and be compared pixel by pixel, the more
+    the more strips there are. Real ones differ.
+    """
+    return ((np.arange(WIDTH) * rng.uniform(0.75, 1.25) + rng.uniform(0, WIDTH)) % WIDTH).astype(np.int64)
 
 
 def _drawn(folder: Path) -> Drawn:
