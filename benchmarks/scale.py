@@ -118,7 +118,8 @@ def _write_strips(drawn: Path, folder: Path, names: Sequence[str]) -> list[tuple
         strip = cv2.addWeighted(first[:, here], 0.5, second[::-1, there], 0.5, 0)
         data = cv2.imencode(".jpg", cv2.merge([strip] * 3), (cv2.IMWRITE_JPEG_QUALITY, 85))[1]
         (folder / name).write_bytes(data.tobytes())
-        rows += [(name, k, rle.encode(mask[:, here])) for k, mask in masks.items()]
+        moved = {k: mask[:, here] for k, mask in masks.items()}
+        rows += [(name, k, rle.encode(mask)) for k, mask in moved.items() if mask.any()]  # one may be stretched away
     return rows
 
 
