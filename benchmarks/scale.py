@@ -254,7 +254,8 @@ def draw(results: Sequence[Result], path: Path) -> None:
     from steel.report.charts.draw import figure, write_png
 
     frame = pd.DataFrame([asdict(one) for one in results])
-    across = alt.X("n:Q", title="training strips", scale=alt.Scale(type="log"))
+    sizes = alt.Axis(values=sorted({one.n for one in results}))
+    across = alt.X("n:Q", title="training strips", scale=alt.Scale(type="log", nice=False), axis=sizes)
     marks = alt.Chart(frame).mark_line(point=True)
     colour = alt.Color("stage:N", title="stage", sort=list(STAGES))
     log = alt.Scale(type="log")
