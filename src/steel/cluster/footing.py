@@ -84,6 +84,7 @@ class Footing:
     def reply(self, node_id: str) -> None:
         """Say that this node, whose working directory is the folder, has seen the token."""
         answer = self.answer(node_id)
+        answer.parent.mkdir(parents=True, exist_ok=True)  # a folder of this node's own may be empty
         answer.write_text(node_id)
         if self.storage:
             Storage(self.storage).push(answer)
