@@ -156,5 +156,6 @@ def test_every_address_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_an_unknown_kind_of_address_is_told() -> None:
-    with pytest.raises(UserError, match=r"^ray\.storage: 'nfs7://x' cannot be opened \(ValueError: Protocol not known: nfs7"):
+    told = r"^ray\.storage: 'nfs7://x' cannot be opened \(ValueError: Protocol not known: nfs7"
+    with pytest.raises(UserError, match=told):
         Storage("nfs7://x")
