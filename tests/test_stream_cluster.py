@@ -40,10 +40,12 @@ def archive(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def streaming(archive: Path, out: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def streaming(
+    archive: Path, out: Path, log: Path, entry: tuple[str, ...] = ("-m", "steel")
+) -> Iterator["subprocess.Popen[bytes]"]:
     """The program at work on the archive; nothing of it outlives the block."""
     line = ["predict", tiny.CONFIG, "--images", str(archive), "--executor", "ray", "--out", str(out)]
-    command = [sys.executable, "-m", "steel", *line, "--ray.part_strips", str(PART), "--machine.jobs", "2"]
+    command = [sys.executable, *entry, *line, "--ray.part_strips", str(PART), "--machine.jobs", "2"]
     environment = os.environ | {"PYTHONPATH": str(tiny.ROOT / "src")}
     with log.open("wb") as said:
         process = subprocess.Popen(command, env=environment, stdout=said, stderr=said, start_new_session=True)
@@ -143,15 +145,13 @@ def test_killed_and_started_again_it_finds_the_same(
 
 
 def test_of_a_long_archive_ray_is_told_span_by_span(
-    finished: Path, archive: Path, streamed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, archive: Path, streamed: Path, tmp_path: Path
 ) -> None:
-    from steel.cluster import flow
-
-    monkeypatch.setattr(flow, "SPAN", 4)  # of ten slices
-    out = tmp_path / "out"
-    line = ["--images", str(archive), "--executor", "ray", "--out", str(out), "--ray.part_strips", str(PART)]
-    with tiny.within(finished):
-        main(["predict", tiny.CONFIG, *line, "--machine.jobs", "2"])
+    spans_of_four = "from steel.cluster import flow; flow.SPAN = 4"  # there are ten slices
+    entry = f"import sys; {spans_of_four}; from steel.__main__ import main; main(sys.argv[1:])"
+    out, log = tmp_path / "out", tmp_path / "log"
+    with tiny.within(finished), streaming(archive, out, log, ("-c", entry)) as process:
+        assert process.wait() == 0, log.read_text()
     assert parts(out) == parts(streamed)
 
 
