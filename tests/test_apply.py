@@ -127,6 +127,36 @@ def test_a_bad_strip_leaves_the_old_file(here: Path, capsys: pytest.CaptureFixtu
     assert sorted(path.name for path in here.iterdir()) == ["in", "x.csv"]
 
 
+def test_all_bad_strips_are_named_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "in").mkdir()
+    tiny.write_strip(here / "in/a.jpg", np.full((256, 1600), 80, np.uint8))
+    for i in range(10):
+        tiny.write_strip(here / f"in/b{i}.jpg", np.full((128, 800), 80, np.uint8))
+    message = tiny.fault(capsys, "predict", tiny.CONFIG, "--images", str(here / "in"), "--out", str(here / "x.csv"))
+    told = "; ".join(f"{here}/in/b{i}.jpg: 128x800 px: expected 256x1600 (height x width)" for i in range(8))
+    assert message == f"{told}; and 2 more; --executor ray lists such files and goes on"
+
+
+@pytest.mark.parametrize("name", ["a,b.jpg", 'a"b.jpg', "a\nb.jpg"])
+def test_names_that_the_form_cannot_hold(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "in").mkdir()
+    tiny.write_strip(here / "in" / name, np.full((256, 1600), 80, np.uint8))
+    message = tiny.fault(capsys, "predict", tiny.CONFIG, "--images", str(here / "in"), "--out", str(here / "x.csv"))
+    assert message.startswith(f"{here}/in: the name {name!r} has a comma, a quote or a line break")
+
+
+@pytest.mark.parametrize("option", ["--out", "--overlay"])
+def test_where_nothing_can_be_written_nothing_is_predicted(
+    option: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apply_room, "finished", tiny)  # which cannot be called
+    (here / "file").touch()
+    places = {"--out": here / "x.csv", "--overlay": here / "pictures"} | {option: here / "file/x"}
+    given = [str(word) for pair in places.items() for word in pair]
+    message = tiny.fault(capsys, "predict", tiny.CONFIG, "--images", TEST, *given)
+    assert re.fullmatch(rf"{option} {here}/file/x.*: cannot be written there \(a file stands where .*\)", message)
+
+
 def test_out_must_be_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         apply("--images", TEST, "--out", str(here))

@@ -1,5 +1,6 @@
 """`--help` of the stages: every key, its default and what is allowed, at any width."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_help_shows_every_key(stage: str, capsys: pytest.CaptureFixture[str], mo
     assert "SUPPRESS" not in text
     assert "--CONFIG" not in text
     words = " ".join(text.split())
+    assert not re.search(r"\w {2,}\w", "\n".join(line[30:] for line in text.splitlines()))  # as a docstring's indent
     for part in (
         "--force redo what is up to date",
         "--split.n_folds INT Number of folds (2..20). [5]",

@@ -32,6 +32,19 @@ def atomic(path: Path) -> Iterator[Path]:
         remove(temporary)
 
 
+def check_writable(path: Path, option: str) -> None:
+    """Refuse an option's file, or its folder, where nothing can be written, before work is done for it."""
+    probe = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{option} {path}: cannot be written there (a file stands where a folder is wanted)") from None
+    except OSError as error:
+        raise UserError(f"{option} {path}: cannot be written there ({error.strerror or error})") from None
+
+
 def publish(temporary: Path, path: Path) -> None:
     """Make a finished file or folder durable and give it its name, in place of what bore the name before."""
     for part in (temporary, *temporary.rglob("*")) if temporary.is_dir() else (temporary,):

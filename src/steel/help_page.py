@@ -42,7 +42,7 @@ def _leaves(kind: type, key: str) -> Iterable[argparse.Action]:
 
 def _entry(head: str, text: str, width: int) -> list[str]:
     """An option and its help, in two columns."""
-    lines = textwrap.wrap(text, width - COLUMN, break_on_hyphens=False) or [""]
+    lines = textwrap.wrap(" ".join(text.split()), width - COLUMN, break_on_hyphens=False) or [""]
     if len(head) > COLUMN - 4:
         return [f"  {head}", *(" " * COLUMN + line for line in lines)]
     return [f"  {head}".ljust(COLUMN) + lines[0], *(" " * COLUMN + line for line in lines[1:])]

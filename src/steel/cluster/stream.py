@@ -32,6 +32,7 @@ def run(paths: Paths, options: Options) -> None:
     """Predict every strip of an archive with all folds, views and rules of the run; write what is found as parts."""
     assert options.images is not None and options.out is not None
     archive = Archive.at(options.images)
+    files.check_writable(options.out, "--out")
     solution, decision = finished(paths)
     sources = _sources(paths, solution, decision)
     this = Run(archive.address, solution.name, _made_by(solution, sources), solution.ray.part_strips)

@@ -25,6 +25,7 @@ from steel.progress import say, track
 from steel.report.overlay import outline
 from steel.stage import RECORD, recorded
 
+MOST_FAULTS = 8  # strips that are named when they cannot be read
 STORED = ("models", "split", "predict", "decide")  # parts of a solution that an override cannot change any more
 
 
@@ -37,6 +38,10 @@ def run(paths: Paths, options: Options) -> None:
     if options.overlay and options.overlay.resolve() == images.resolve():
         raise UserError(f"--overlay {options.overlay} is the folder of the strips; pictures want one of their own")
     image_ids = list_images(images)
+    _check_names(images, image_ids)
+    files.check_writable(out, "--out")
+    if options.overlay:
+        files.check_writable(options.overlay / "x.png", "--overlay")
     solution, decision = finished(paths)
     ensemble = Ensemble.of(solution, decision, weights_of(solution, decision))
     pictures = _picture_names(image_ids)
@@ -59,10 +64,35 @@ def look(ensemble: Ensemble, images: Path, image_ids: Sequence[str]) -> Iterator
     parts = [image_ids[start : start + chunk] for start in range(0, len(image_ids), chunk)]
 
     def read(part: Sequence[str]) -> tuple[Sequence[str], NDArray[np.uint8]]:
-        return part, np.stack([read_strip(images / image_id) for image_id in part])
+        try:
+            return part, np.stack([read_strip(images / image_id) for image_id in part])
+        except UserError:
+            raise UserError(_faults(images, image_ids[image_ids.index(part[0]) :])) from None
 
     for part, strips in overlap(read, parts, 1):  # the next ones are read while the nets are at work on these
         yield from zip(part, strips, ensemble(strips), strict=True)
+
+
+def _faults(images: Path, image_ids: Sequence[str]) -> str:
+    """What is wrong with those of the strips that cannot be read: all are named, so that all can be moved away."""
+    faults = []
+    for image_id in image_ids:
+        try:
+            read_strip(images / image_id)
+        except UserError as fault:
+            faults.append(str(fault))
+    more = "; --executor ray lists such files and goes on" if len(faults) > 1 else ""
+    return "; ".join(faults[:MOST_FAULTS]) + (f"; and {n} more" if (n := len(faults) - MOST_FAULTS) > 0 else "") + more
+
+
+def _check_names(images: Path, image_ids: Sequence[str]) -> None:
+    """Refuse names that the submission form cannot hold."""
+    for image_id in image_ids:
+        if set(image_id) & set(',"\r\n'):
+            raise UserError(
+                f"{images}: the name {image_id!r} has a comma, a quote or a line break, which a submission cannot "
+                "hold: rename it, or use --executor ray"
+            )
 
 
 def finished(paths: Paths) -> tuple[Solution, Decision]:
