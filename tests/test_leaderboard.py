@@ -21,8 +21,7 @@ from steel.kaggle import bundle, client, endpoints, leaderboard, parts, remote
 from steel.paths import Paths
 from steel.stage import recorded
 
-LOG, SCORES = Path("submissions/log.csv"), Path("submissions/tiny/scores.json")
-SUBMIT = "CreateCodeSubmission"
+LOG, SCORES, SUBMIT = Path("submissions/log.csv"), Path("submissions/tiny/scores.json"), "CreateCodeSubmission"
 
 pytestmark = pytest.mark.usefixtures("waited")
 
