@@ -38,11 +38,11 @@ from steel.config import MachineConfig, ModelConfig
 from steel.data.cache import Strips
 from steel.data.texture import surface
 from steel.device import amp_dtype, open_device
-from steel.infer.overlap import overlap
 from steel.infer.predict import AHEAD, _fill
 from steel.infer.predictor import Answer, Predictor
 from steel.infer.store import DONE, MAPS, VALUES, Builder, create_maps
 from steel.nets.build import build, place
+from steel.overlap import overlap
 from steel.stage import Spec
 
 DEMO = {"decoder_pyramid_channels": 64, "decoder_segmentation_channels": 32, "decoder_dropout": 0.0}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from steel.infer.overlap import overlap
+from steel.overlap import overlap
 
 PATIENCE_S = 20
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ from steel.fit.recompute import recompute_blocks
 from steel.fit.schedules import lr_at, place_of
 from steel.nets.build import Net, build, place
 from steel.nets.losses import Loss, bce, mixed
+from steel.overlap import overlap
 from steel.progress import track
 
 LOOK_EVERY = 50  # steps between two looks at whether the loss is still a number
-VALIDATION_BATCH = 4  # strips
+VALIDATION_BATCH = {"cpu": 4, "cuda": 16}  # strips
+AHEAD = 2  # batches of held-out strips that are read while the net is at work
 
 
 def loss_of(model: ModelConfig, n_images: int, n_positive: Sequence[int]) -> Loss:
@@ -218,17 +221,25 @@ class Trainer:
         assert self.strips.masks is not None
         counts = torch.zeros(3, len(rows), N_CLASSES, dtype=torch.int64, device=self.device)
         # Whole batches are shared out, not strips: each meets the same arithmetic whatever the number of processes.
-        for start in track(range(0, len(rows), VALIDATION_BATCH)[dist.rank() :: dist.size()], title, "batches"):
-            part = rows[start : start + VALIDATION_BATCH]
-            image = torch.from_numpy(self.strips.images[part]).to(self.device).unsqueeze(1)  # (B, 1, H, W)
-            bits = torch.from_numpy(self.strips.masks[part]).to(self.device)
+        size = VALIDATION_BATCH[self.device.type]
+        starts = range(0, len(rows), size)[dist.rank() :: dist.size()]
+        parts = overlap(partial(self._read, rows, size), starts, AHEAD)
+        for start, (image, bits) in zip(track(starts, title, "batches"), parts, strict=True):
+            image, bits = image.to(self.device, non_blocking=True), bits.to(self.device, non_blocking=True)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-                pred = shadow(image).main > 0
+                pred = shadow(image.unsqueeze(1)).main > 0
             true = (unpack(bits) if self.model.kind == "segmenter" else presence(bits)) > 0
             pixels = [x.flatten(2).sum(2) if x.ndim == 4 else x.long() for x in (pred, true, pred & true)]
-            counts[:, start : start + len(part)] = torch.stack(pixels)
+            counts[:, start : start + len(image)] = torch.stack(pixels)
         pred_px, true_px, overlap_px = dist.total(counts).cpu().numpy()  # each (n, 4)
         return metrics.score(pred_px, true_px, overlap_px)
+
+    def _read(self, rows: NDArray[np.int64], size: int, start: int) -> tuple[Tensor, Tensor]:
+        """Image and mask bits of `size` held-out rows, in memory that a GPU can fetch while it computes."""
+        assert self.strips.masks is not None
+        part, pinned = rows[start : start + size], self.device.type == "cuda"
+        image, bits = (torch.from_numpy(source[part]) for source in (self.strips.images, self.strips.masks))
+        return (image.pin_memory(), bits.pin_memory()) if pinned else (image, bits)
 
     def save(self, path: Path, key: str, done: int, log: list[dict[str, Any]]) -> None:
         """Write a checkpoint after `done` epochs."""

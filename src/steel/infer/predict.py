@@ -10,9 +10,9 @@ from torch import Tensor
 from steel import specs
 from steel.data.cache import Strips, open_strips
 from steel.data.folds import fold_of
-from steel.infer.overlap import overlap
 from steel.infer.predictor import Answer, Predictor
 from steel.infer.store import Builder
+from steel.overlap import overlap
 from steel.paths import Paths
 from steel.progress import track
 from steel.stage import Spec

@@ -17,9 +17,9 @@ from steel.data.images import list_images, read_strip
 from steel.decide.decision import Decision
 from steel.decide.run import RULES, SOLUTION, check_whole
 from steel.errors import UserError
-from steel.infer.overlap import overlap
 from steel.kaggle.ensemble import Ensemble, Found, chunk_of
 from steel.kaggle.submission import check_submission, write_submission
+from steel.overlap import overlap
 from steel.paths import Paths
 from steel.progress import say, track
 from steel.report.overlay import outline
