@@ -25,9 +25,11 @@ from steel.device import amp_dtype, open_device
 from steel.nets.build import build, place
 
 NETS = {"resnet34-Unet": ("Unet", "resnet34"), "efficientnet-b3-FPN": ("FPN", "efficientnet-b3")}
+TUNED = "bf16, cuDNN tries"  # its algorithms before it picks one
 WAYS: dict[str, tuple[str, dict[str, bool]]] = {  # arithmetic, keys of the machine
     "fp32": ("fp32", {}),
     "bf16": ("bf16", {}),
+    TUNED: ("bf16", {}),
     "bf16, compiled": ("bf16", {"compile": True}),
     "bf16, checkpointed": ("bf16", {"checkpoint_gradients": True}),
 }
@@ -68,6 +70,7 @@ def row(name: str, way: str, width: int, rate: float, args: argparse.Namespace, 
     """One net, one way, one width: its training step and its prediction."""
     net, encoder = NETS[name]
     amp, keys = WAYS[way]
+    torch.backends.cudnn.benchmark = way == TUNED
     batch = args.batch or (32 if width < WIDTH else 12)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

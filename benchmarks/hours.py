@@ -3,6 +3,7 @@
     python benchmarks/hours.py configs/gold.yaml
 
     python benchmarks/hours.py configs/gold.yaml --rate 20        for a device that sustains 20 TFLOP/s
+    python benchmarks/hours.py configs/gold.yaml --rate 85 efficientnet=18     but 18 in the efficientnets
 
 A few steps of every model in every phase are timed on random strips (on a CPU with a small batch, scaled up), or with
 `--rate` worked out from their number of floating-point operations, which torch counts. Reading strips is left out:
@@ -84,6 +85,12 @@ def counted(model: ModelConfig, phase: Phase) -> float:
     return 3 * counter.get_total_flops() / 1e12
 
 
+def rate_of(rates: list[str], model: ModelConfig) -> float:
+    """TFLOP/s in a model's net: of the last of `NUMBER` and `PART=NUMBER` that speaks of it."""
+    name = model.net if model.kind == "classifier" else model.encoder
+    return [float(rate.split("=")[-1]) for rate in rates if "=" not in rate or rate.split("=")[0] in name][-1]
+
+
 def _timed(step: Callable[[], float]) -> float:
     start = time.perf_counter()
     step()
@@ -103,7 +110,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, nargs="?", default=Path("configs/demo.yaml"), help="[configs/demo.yaml]")
     parser.add_argument("--steps", type=int, default=3, help="timed steps of each model and phase")
-    parser.add_argument("--rate", type=float, help="TFLOP/s that a device sustains, instead of timing")
+    parser.add_argument(
+        "--rate",
+        nargs="+",
+        help="TFLOP/s that a device sustains, instead of timing; PART=TFLOP/s: in nets with PART in their names",
+    )
     args = parser.parse_args()
     solution, _ = cli.parse("status", "", [str(args.config)])
     n_folds = len(solution.folds)
@@ -114,16 +125,17 @@ def main() -> None:
         costs = []
         for phase in model.phases:
             tflop = counted(model, phase)
-            step_s = tflop / args.rate if args.rate else timed(solution, model, phase, args.steps)
+            step_s = tflop / rate_of(args.rate, model) if args.rate else timed(solution, model, phase, args.steps)
             costs.append(Cost(n_steps(solution, model, phase), step_s, tflop))
         for phase, cost in zip(model.phases, costs, strict=True):
             what = f"{phase.epochs} epochs at {phase.width}"
             cells = [f"{cost.n_steps}", f"{cost.step_s:.2f}", f"{cost.step_tflop:.2f}", f"{n_folds * cost.hours:.1f}"]
             rows.append([name, what, str(phase.batch), *cells])
+            print(*rows[-1], sep="; ", flush=True)  # at once: minutes of a GPU are dear
             pflop += n_folds * cost.n_steps * cost.step_tflop / 1e3
         per_training += [sum(cost.hours for cost in costs)] * n_folds
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else machine()
-    print(f"at {args.rate} TFLOP/s" if args.rate else device, table(rows), sep="\n")
+    print(f"at {' '.join(args.rate)} TFLOP/s" if args.rate else device, table(rows), sep="\n")
     print(f"{len(per_training)} trainings: {sum(per_training):.1f} hours on one, ", end="")
     print(f"{spread(per_training, N_DEVICES):.1f} on {N_DEVICES}; {pflop:.0f} PFLOP in all")
 

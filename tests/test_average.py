@@ -37,7 +37,7 @@ def test_ema_against_a_plain_loop(decay: float) -> None:
     expected = {name: value.double().clone() for name, value in net.state_dict().items()}
     for t in range(30):
         walk(net)
-        ema.update(net)
+        ema.update()
         d = min(decay, (1 + t) / (10 + t))
         for name, value in net.state_dict().items():
             expected[name] = d * expected[name] + (1 - d) * value.double()
@@ -51,7 +51,7 @@ def test_swa_is_the_mean_of_all_epochs() -> None:
     states = []
     for _ in range(7):
         walk(net)
-        swa.update(net)
+        swa.update()
         states.append({name: value.double().clone() for name, value in net.state_dict().items()})
     check(swa, {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}, 8)
     assert swa.updates == 7
@@ -70,7 +70,7 @@ def test_without_decay_the_last_weights_ship() -> None:
     ema = Ema(net, 0.0)
     for _ in range(3):
         net.get_parameter("0.weight").data.add_(1.234567)
-        ema.update(net)
+        ema.update()
     assert all(torch.equal(value, ema.values[name]) for name, value in net.state_dict().items())
 
 
@@ -78,7 +78,7 @@ def test_one_epoch_of_swa_is_that_epoch() -> None:
     net = small_net()
     swa = Swa(net)
     walk(net)
-    swa.update(net)
+    swa.update()
     assert all(torch.equal(value, swa.values[name]) for name, value in net.state_dict().items())
 
 
@@ -91,9 +91,9 @@ def test_an_average_goes_on_from_its_state(make: Callable[[nn.Module], Ema | Swa
             second = make(net)
             second.values, second.updates = copy.deepcopy(whole.values), whole.updates
         walk(net)
-        whole.update(net)
+        whole.update()
         if epoch >= 2:
-            second.update(net)
+            second.update()
     assert all(torch.equal(value, second.values[name]) for name, value in whole.values.items())
 
 

@@ -11,21 +11,26 @@ from steel.errors import UserError, shorten
 
 
 class Average:
-    """A running average of all weights and statistics of a net; `values` and `updates` are its whole state."""
+    """A running average of all weights and statistics of a net; `values` and `updates` are its whole state.
+
+    A net's tensors stay where they are while it is trained. They are looked up once: a large net has a thousand, and a
+    GPU would wait after each step until all are found again.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         self.updates = 0
-        self.values: dict[str, Tensor] = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        self.now: dict[str, Tensor] = {name: value.detach() for name, value in net.state_dict().items()}
+        self.values: dict[str, Tensor] = {name: value.clone() for name, value in self.now.items()}
 
     @torch.no_grad()
-    def _move(self, net: nn.Module, share: float) -> None:
+    def _move(self, share: float) -> None:
         """Go `share` of the way to the net's present weights; counters are copied."""
         self.updates += 1
-        now = net.state_dict()
-        floats = [name for name, value in now.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.values[name] for name in floats], [now[name] for name in floats], share)
-        for name in now.keys() - set(floats):
-            self.values[name].copy_(now[name])
+        floats = [name for name, value in self.now.items() if value.is_floating_point()]
+        counters = [name for name, value in self.now.items() if not value.is_floating_point()]
+        torch._foreach_lerp_([self.values[name] for name in floats], [self.now[name] for name in floats], share)
+        if counters:
+            torch._foreach_copy_([self.values[name] for name in counters], [self.now[name] for name in counters])
 
 
 class Ema(Average):
@@ -38,9 +43,9 @@ class Ema(Average):
         super().__init__(net)
         self.decay = decay
 
-    def update(self, net: nn.Module) -> None:
+    def update(self) -> None:
         """Take in the weights after a step."""
-        self._move(net, 1 - min(self.decay, (1 + self.updates) / (10 + self.updates)))
+        self._move(1 - min(self.decay, (1 + self.updates) / (10 + self.updates)))
 
 
 class Swa(Average):
@@ -50,9 +55,9 @@ class Swa(Average):
     statistics does not belong to the mean of the weights. Before the first update it holds the weights it began with.
     """
 
-    def update(self, net: nn.Module) -> None:
+    def update(self) -> None:
         """Take in the weights after an epoch."""
-        self._move(net, 1 / (self.updates + 1))
+        self._move(1 / (self.updates + 1))
 
 
 def mean_of(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

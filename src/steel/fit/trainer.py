@@ -151,7 +151,7 @@ class Trainer:
         """Take in the weights after an epoch where means of epochs ship; give its score on the inner rows, if any."""
         inner = None
         if isinstance(self.average, Swa) and epoch >= self.n_epochs - self.model.average_epochs:
-            self.average.update(self.net)
+            self.average.update()
         if self.best:
             assert self.inner is not None
             inner = self.validate(self.inner, f"{title} inner").mean if self.looks(epoch) else None
@@ -202,7 +202,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         dist.share_statistics(self.net)
         if isinstance(self.average, Ema):
-            self.average.update(self.net)
+            self.average.update()
 
     def _check(self, what: str, total: Tensor, title: str) -> None:
         if not torch.isfinite(total):
