@@ -135,6 +135,9 @@ def test_a_report_killed_between_its_numbers_and_its_strips_loses_nothing(tmp_pa
 def test_another_run_has_to_have_a_report_on_the_same_strips(tmp_path: Path) -> None:
     now = strip_table.of_outcome(table(), outcome([50] * N))
     run = tmp_path / "runs" / "x"
+    with pytest.raises(UserError, match=r"^report.against: there is no folder .*/x; allowed: that of a run"):
+        change.since_other(run, tmp_path, now, ["a"] * N, {})
+    run.mkdir(parents=True)
     with pytest.raises(
         UserError, match=r"^report.against: .*strips.csv does not exist: run `steel report` for .*/x first"
     ):
@@ -153,7 +156,12 @@ def test_another_run_has_to_have_a_report_on_the_same_strips(tmp_path: Path) -> 
     ("gain", "low", "high", "expected"),
     [
         (0.01, 0.005, 0.02, "better than runs/x (0.90000) on the 6 strips of both: +0.01000, 95 % interval "),
-        (-0.01, -0.02, 0.001, "worse than runs/x (0.90000) on the 6 strips of both: -0.01000, 95 % interval "),
+        (
+            -0.01,
+            -0.02,
+            0.001,
+            "not clearly better or worse than runs/x (0.90000) on the 6 strips of both: -0.01000, 95 ",
+        ),
         (-0.01, -0.02, -0.001, "worse than runs/x (0.90000) on the 6 strips of both: -0.01000, 95 % interval "),
         (0.0, 0.0, 0.0, "the same as runs/x (0.90000) on the 6 strips of both."),
     ],

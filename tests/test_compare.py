@@ -234,7 +234,7 @@ def test_what_cannot_be_compared_is_one_line(capsys: pytest.CaptureFixture[str])
         "runs/a runs/f": "runs/f: runs/f/decide has no stage.json, table.npy, rules.json and 1 more: run `steel decide",
         "runs/a runs/g": "runs/g/decide/rules.json is not as recorded: run `steel decide CONFIG` again",
         "runs/h runs/a": "folds/lost.csv: cannot be read as csv",
-        "runs/a runs/z": "no config file runs/z",
+        "runs/a runs/z": "compare: there is no runs/z; allowed: the folder of a run, such as runs/demo, or its YAML",
         "runs/a": "the following arguments are required: B (`steel compare --help` lists the options)",
         "runs/a runs/b --rules best": "--rules: runs/a has no 'best'; allowed: lofo, fixed, empty, in_sample",
         "runs/a runs/b --rules lofo,fixed,empty": "--rules: lofo fixed empty are 3 ways; allowed: one for both, or",

@@ -178,3 +178,23 @@ def test_stores_that_are_gone_are_told(capsys: pytest.CaptureFixture[str]) -> No
     for fold in range(3):
         tiny.remove(paths.oof("fpn", fold) / "values.npz")
     assert "run `steel oof CONFIG" in tiny.fault(capsys, "show", train, "--config", tiny.CONFIG)
+
+
+def test_what_was_retrained_since_is_told(changed: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    image_id = open_strips(changed.cache, "train").image_ids[0]
+    main(["show", image_id, "--config", tiny.CONFIG, "--out", "one.png"])
+    assert "stale" not in capsys.readouterr().out
+    record = changed.oof("fpn", 0) / "stage.json"
+    record.write_text(record.read_text().replace('"weights": "', '"weights": "0'))
+    main(["show", image_id, "--config", tiny.CONFIG, "--out", "one.png"])
+    told = "show: stale: oof fpn fold 0, decide; the picture is of what stands (`steel status CONFIG` says more)\n"
+    assert told in capsys.readouterr().out
+
+
+def test_where_nothing_can_be_written(changed: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    image_id = open_strips(changed.cache, "train").image_ids[0]
+    with pytest.raises(SystemExit) as left:
+        main(["show", image_id, "--config", tiny.CONFIG, "--out", f"{tiny.CONFIG}/one.png"])
+    assert left.value.code == 2
+    line = f"steel: --out {tiny.CONFIG}/one.png: cannot be written there (a file stands where a folder is wanted)\n"
+    assert capsys.readouterr().err == line

@@ -92,7 +92,7 @@ def streamed(finished: Path, archive: Path, tmp_path_factory: pytest.TempPathFac
         assert process.wait() == 0, log.read_text()
     counts = json.loads((out / "summary.json").read_text())
     first, *between, last = log.read_text().splitlines()
-    assert first == f"predict: {N_STRIPS} strips for 2 workers, 2 readers on 1 nodes"
+    assert first == f"predict: {N_STRIPS} strips for 2 workers and 2 readers on 1 node"
     assert all(line.endswith(" s left") for line in between)
     found = f"{counts['with_a_defect']} with a defect shown, 2 corrupt"
     assert last == f"predict: {N_STRIPS} strips, {found}; 10 parts in {out}"

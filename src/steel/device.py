@@ -91,8 +91,14 @@ def _reach(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"machine.device: {name!r} is not to be had ({reason}); allowed: auto, cpu, cuda") from None
+        raise UserError(f"machine.device: {name!r} is not to be had ({reason}); allowed: {_allowed()}") from None
     return device
+
+
+def _allowed() -> str:
+    """Devices that are to be had here."""
+    n = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ", ".join(["auto", "cpu", *(["cuda"] if n else []), *(f"cuda:{i}" for i in range(n))])
 
 
 def amp_dtype(amp: str, device: torch.device) -> torch.dtype:

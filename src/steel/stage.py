@@ -18,6 +18,7 @@ from steel.errors import UserError, shorten
 from steel.progress import say
 
 RECORD, LOCK, BEGUN = "stage.json", ".lock", ".begun"
+MADE_BY = "env.json"  # code and environment of an output that was made in several goes, perhaps on several machines
 SMALL_BYTES, SHA256_LENGTH = 4 << 20, 64
 PATIENCE_S, LOCK_WAIT_S = 0.4, 0.02  # longer than a `look` of another process holds the lock
 SOURCES = (".py", ".html", ".css", ".js")  # that a stage's output depends on: pages have templates
@@ -112,6 +113,9 @@ def ensure(
         outputs = make()
         sizes = {str(path): _size(path) for path in outputs}
         record = {"stage": spec.name, **spec.parts(), "sizes": sizes}
+        if (spec.folder / MADE_BY).exists():
+            env = files.read_json(spec.folder / MADE_BY)
+            record |= {"code": env.pop("code"), "env": env}
         record["outputs"] = {str(path): value for path, value in outputs.items()}
         files.write_json(spec.folder / RECORD, record)
         begun.unlink()

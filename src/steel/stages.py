@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from steel import stage
 from steel.cli import Options
@@ -131,12 +132,16 @@ def decide(c: Context) -> None:
 def report(c: Context) -> None:
     """Write the cross-validation report: a page, its charts, numbers and words."""
     from steel.decide import run as upstream
+    from steel.report import change
     from steel.report import run as report_run
     from steel.report.eda import run as data
 
     stage.need(upstream.spec(c.paths, c.folds), "report")
     data.ensure(c.paths)
-    force = c.options.force or c.solution.report.against is not None  # what it compares with is no input
+    other = c.solution.report.against
+    if other is not None:
+        change.check_other(Path(other), c.paths.run)
+    force = c.options.force or other is not None  # what it compares with is no input
     stage.ensure(report_run.spec(c.paths, c.folds), lambda: report_run.make(c.paths), force)
     say(f"report: {c.paths.report / report_run.PAGE}")
 
@@ -203,4 +208,5 @@ def check_known(name: str) -> None:
     """Refuse a name that is no stage."""
     allowed = [*STAGES, "score", "show", "compare", "submission", "kernel"]
     if name not in STAGES:
-        raise UserError(f"unknown stage {name!r}{meant(name, allowed)}; allowed: {', '.join(allowed)}")
+        hint = " (`steel --help` says what each does)" if name == "help" else meant(name, allowed)
+        raise UserError(f"unknown stage {name!r}{hint}; allowed: {', '.join(allowed)}")

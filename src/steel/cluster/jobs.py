@@ -32,8 +32,10 @@ def run_there(jobs: Sequence[Job], paths: Paths, force: bool) -> None:
     faults: dict[str, str] = {}
     left = [job for job in jobs if _is_left(job, paths, force, faults)]
     if left:
+        address = paths.solution.ray.storage
+        storage = Storage(address) if address else None  # refused, if it is, before Ray takes its seconds to start
         with connect(paths.solution.ray):
-            faults |= _run(left, paths, force)
+            faults |= _run(left, paths, force, storage)
     if faults:
         reasons = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
         raise UserError(f"{len(faults)} of {len(jobs)} jobs failed: {reasons}")
@@ -58,12 +60,11 @@ def _is_left(job: Job, paths: Paths, force: bool, faults: dict[str, str]) -> boo
     return False
 
 
-def _run(jobs: Sequence[Job], paths: Paths, force: bool) -> dict[str, str]:
+def _run(jobs: Sequence[Job], paths: Paths, force: bool, storage: Storage | None) -> dict[str, str]:
     """Have the cluster run jobs; give why each that failed did."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    storage = Storage(paths.solution.ray.storage) if paths.solution.ray.storage else None
     known, here = nodes(), ray.get_runtime_context().get_node_id()
     share = share_of(paths.solution, jobs[0].stage, known)
     settled = replace(paths, solution=replace(paths.solution, machine=share.machine))

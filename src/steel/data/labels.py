@@ -216,5 +216,6 @@ def _split_id(path: Path, line: int, name: str) -> tuple[str, str]:
 
 def _class_id(path: Path, line: int, text: str) -> int:
     if text not in {str(k) for k in CLASSES}:
-        raise UserError(f"{path}, line {line}: class {text!r}: expected one of {', '.join(map(str, CLASSES))}")
+        hint = " (0 is that of the competition's sample_submission.csv, which holds no masks)" if text == "0" else ""
+        raise UserError(f"{path}, line {line}: class {text!r}{hint}: expected one of {', '.join(map(str, CLASSES))}")
     return int(text)

@@ -175,7 +175,7 @@ def launch(machine: MachineConfig, title: str, call: Callable[..., object], *arg
 def enter() -> None:
     """The life of a process that `launch` started: join the others, make the call, leave behind what it raised."""
     job, backend, parent = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    threading.Thread(target=_follow, args=(parent, job.parent), daemon=True).start()
     if os.environ["RANK"] != "0":
         silence = os.open(os.devnull, os.O_WRONLY)
         for output in (sys.stdout, sys.stderr):
@@ -207,10 +207,11 @@ def _packed(error: Exception) -> bytes:
     return packed
 
 
-def _follow(parent: int) -> None:
-    """End this process and its own when the one that started it is gone."""
+def _follow(parent: int, folder: Path) -> None:
+    """End this process and its own when the one that started it is gone, which has left its folder behind."""
     while os.getppid() == parent:
         time.sleep(POLL_S)
+    files.remove(folder)
     os.killpg(0, signal.SIGKILL)
 
 

@@ -31,8 +31,9 @@ from steel.fit.trainer import Trainer, loss_of, optimizer_of
 from steel.nets.build import build
 from steel.paths import Paths
 from steel.progress import say, track
-from steel.stage import Spec, source_digest
+from steel.stage import MADE_BY, Spec, source_digest
 
+THEN = ", then "
 HIGH_WATER = Path("/proc/self/clear_refs")  # on Linux
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def fit(paths: Paths, name: str, fold: int, deadline: Deadline) -> None:
     n_epochs = sum(phase.epochs for phase in model.phases)
     if done:
         say(f"{job.name}: continues after epoch {done} of {n_epochs}{_changed(trainer.origin, job)}")
-    trainer.origin = _origin(job)
+    trainer.origin = _joined(trainer.origin, _origin(job))
     first = dist.rank() == 0
     with _events(job.folder / "events", done) if first else nullcontext() as events:
         for epoch in track(range(done, n_epochs), job.name, "epochs", n_epochs, done):
@@ -125,7 +126,7 @@ def fit(paths: Paths, name: str, fold: int, deadline: Deadline) -> None:
     if first:
         save_weights(job.folder / "weights.safetensors", trainer.average.values)
         files.write_json(job.folder / "config.json", job.config)
-        files.write_json(job.folder / "env.json", job.env)
+        files.write_json(job.folder / MADE_BY, trainer.origin)
 
 
 def _rows(
@@ -154,9 +155,18 @@ def _origin(job: Spec) -> dict[str, str]:
 
 def _changed(before: Mapping[str, str], job: Spec) -> str:
     """A warning if a training is continued on another footing: it ends with other bits than an undisturbed one."""
-    now = _origin(job)
-    found = [f"{key}: {before[key]} -> {now[key]}" for key in before.keys() & now if before[key] != now[key]]
+    now, last = _origin(job), {key: value.split(THEN)[-1] for key, value in before.items()}
+    found = [f"{key}: {last[key]} -> {now[key]}" for key in last.keys() & now if last[key] != now[key]]
     return f", on another footing than it began ({shorten(sorted(found))})" if found else ""
+
+
+def _joined(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """What a training has run on from its first epoch to now: where that changed, one after the other."""
+    joined = {}
+    for key, value in now.items():
+        so_far = before.get(key, value)
+        joined[key] = so_far if so_far.split(THEN)[-1] == value else so_far + THEN + value
+    return joined
 
 
 def _run_epoch(

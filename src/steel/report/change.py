@@ -67,13 +67,20 @@ def since_previous(folder: Path, now: pd.DataFrame, group: Sequence[str], config
     return against(before, "the previous run", now, group, config) if (before / strip_table.FILE).exists() else None
 
 
-def since_other(run: Path, own: Path, now: pd.DataFrame, group: Sequence[str], config: Mapping[str, Any]) -> Change:
-    """Against another run, by its folder, such as runs/demo; a UserError if it is `own`, or has no strip of it."""
+def check_other(run: Path, own: Path) -> None:
+    """Refuse to compare a run with itself, or with one that has no report."""
     if run.resolve() == own.resolve():
         raise UserError(f"report.against: {run} is this very run; allowed: the folder of another one")
-    report = run / "report"
-    if not (path := report / strip_table.FILE).exists():
+    if not run.is_dir():
+        raise UserError(f"report.against: there is no folder {run}; allowed: that of a run, such as runs/demo")
+    if not (path := run / "report" / strip_table.FILE).exists():
         raise UserError(f"report.against: {path} does not exist: run `steel report` for {run} first")
+
+
+def since_other(run: Path, own: Path, now: pd.DataFrame, group: Sequence[str], config: Mapping[str, Any]) -> Change:
+    """Against another run, by its folder, such as runs/demo; a UserError if it is `own`, or has no strip of it."""
+    check_other(run, own)
+    report = run / "report"
     if (found := against(report, str(run), now, group, config)) is None:
         raise UserError(f"report.against: {run} holds out no strip of this run; allowed: runs on the same data")
     return found
@@ -112,8 +119,11 @@ def against(
 def told(change: Change) -> str:
     """In words: how much, and how surely."""
     gap = change.found.whole.gap
-    luck = "beyond" if gap.low > 0 or gap.high < 0 else "within"
-    way = "the same as" if gap.value == 0 else "better than" if gap.value > 0 else "worse than"
+    is_clear = gap.low > 0 or gap.high < 0
+    luck = "beyond" if is_clear else "within"
+    way = "better than" if gap.value > 0 else "worse than"
+    if not is_clear:
+        way = "the same as" if gap.value == gap.low == gap.high == 0 else "not clearly better or worse than"
     bounds = f"{100 * LEVEL:g} % interval {gap.low:+.5f} to {gap.high:+.5f}"
     lead = f"{way} {change.other} ({change.found.whole.a:.5f}) on the {change.n_strips} strips of both"
     if gap.value == gap.low == gap.high == 0:

@@ -120,6 +120,8 @@ def verdict(found: Paired) -> str:
 
 def _open(path: Path, kind: str) -> Side:
     """A finished run, by its YAML or its folder."""
+    if not path.exists():
+        raise UserError(f"compare: there is no {path}; allowed: the folder of a run, such as runs/demo, or its YAML")
     folder = path if path.is_dir() else Paths(cli.parse("status", "", [str(path)])[0]).run
     decided = folder / "decide"
     if missing := [name for name in (RECORD, *WRITTEN) if not (decided / name).is_file()]:

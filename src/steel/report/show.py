@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from steel import files
 from steel.competition import N_CLASSES
 from steel.data.cache import Strips, open_strips
-from steel.errors import UserError
+from steel.errors import UserError, shorten
+from steel.outputs import states
 from steel.paths import Paths
 from steel.progress import say
 from steel.report.augment_sheet import sheet
@@ -40,8 +42,16 @@ def strip(paths: Paths, image_id: str, out: Path) -> None:
     """
     _check(paths, out)
     view = _find(paths, image_id)
+    if old := _stale(paths, "oof" if view.true is not None else "predict"):
+        say(f"show: stale: {shorten(old)}; the picture is of what stands (`steel status CONFIG` says more)")
     write_png(out, strip_sheet(view))
     say(f"{as_text(view)}\nshow: {out}")
+
+
+def _stale(paths: Paths, stage: str) -> list[str]:
+    """Outputs that a picture rests on, of `stage` and `decide`, which would be made anew."""
+    found = states(paths, list(paths.solution.models), paths.solution.folds)
+    return [name for name, state in found if name.split()[0] in (stage, "decide") and state.kind == "stale"]
 
 
 def _find(paths: Paths, image_id: str) -> View:
@@ -61,6 +71,7 @@ def _check(paths: Paths, out: Path) -> None:
         raise UserError(f"show needs the cache {paths.cache}, which is missing: run `steel prepare CONFIG` first")
     if out.suffix != ".png":
         raise UserError(f"--out: {out} is not a PNG; allowed: a name that ends in .png")
+    files.check_writable(out, "--out")
 
 
 def _crops(strips: Strips, rng: np.random.Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
