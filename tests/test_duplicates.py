@@ -90,7 +90,12 @@ def test_memory_mapped_strips(tmp_path: Path) -> None:
     assert find_pairs(np.load(tmp_path / "images.npy", mmap_mode="r")) == [(0, 2)]
 
 
-@pytest.mark.parametrize("change", [brighter, darker, moved, lambda image: recode(image, 80)])
+def moved_both_ways(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The strip 2 px down and to the left: half a pixel at a quarter of the size."""
+    return np.roll(image, (2, -2), axis=(0, 1))
+
+
+@pytest.mark.parametrize("change", [brighter, darker, moved, moved_both_ways, lambda image: recode(image, 80)])
 def test_real_strips_and_their_copies(real: NDArray[np.uint8], change: object) -> None:
     assert callable(change)
     originals = real[:20]
