@@ -3,7 +3,7 @@
     python benchmarks/hours.py configs/gold.yaml
 
     python benchmarks/hours.py configs/gold.yaml --rate 20        for a device that sustains 20 TFLOP/s
-    python benchmarks/hours.py configs/gold.yaml --rate 85 efficientnet=18     but 18 in the efficientnets
+    python benchmarks/hours.py configs/gold.yaml --rate 85 --rate-of efficientnet=18
 
 A few steps of every model in every phase are timed on random strips (on a CPU with a small batch, scaled up), or with
 `--rate` worked out from their number of floating-point operations, which torch counts. Reading strips is left out:
@@ -85,10 +85,18 @@ def counted(model: ModelConfig, phase: Phase) -> float:
     return 3 * counter.get_total_flops() / 1e12
 
 
-def rate_of(rates: list[str], model: ModelConfig) -> float:
-    """TFLOP/s in a model's net: of the last of `NUMBER` and `PART=NUMBER` that speaks of it."""
+def part_rate(text: str) -> tuple[str, float]:
+    """PART=TFLOPS of the command line."""
+    part, _, rate = text.partition("=")
+    if not part:
+        raise ValueError(text)
+    return part, float(rate)
+
+
+def rate_of(rate: float, of_parts: list[tuple[str, float]], model: ModelConfig) -> float:
+    """TFLOP/s in a model's net."""
     name = model.net if model.kind == "classifier" else model.encoder
-    return [float(rate.split("=")[-1]) for rate in rates if "=" not in rate or rate.split("=")[0] in name][-1]
+    return next((of_part for part, of_part in of_parts if part in name), rate)
 
 
 def _timed(step: Callable[[], float]) -> float:
@@ -110,11 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, nargs="?", default=Path("configs/demo.yaml"), help="[configs/demo.yaml]")
     parser.add_argument("--steps", type=int, default=3, help="timed steps of each model and phase")
-    parser.add_argument(
-        "--rate",
-        nargs="+",
-        help="TFLOP/s that a device sustains, instead of timing; PART=TFLOP/s: in nets with PART in their names",
-    )
+    parser.add_argument("--rate", type=float, help="TFLOP/s that a device sustains, instead of timing")
+    about = "but so many in nets with PART in the name of their encoder, or of a classifier"
+    parser.add_argument("--rate-of", type=part_rate, action="append", default=[], metavar="PART=TFLOPS", help=about)
     args = parser.parse_args()
     solution, _ = cli.parse("status", "", [str(args.config)])
     n_folds = len(solution.folds)
@@ -125,9 +131,12 @@ def main() -> None:
         costs = []
         for phase in model.phases:
             tflop = counted(model, phase)
-            step_s = tflop / rate_of(args.rate, model) if args.rate else timed(solution, model, phase, args.steps)
-            costs.append(Cost(n_steps(solution, model, phase), step_s, tflop))
-        for phase, cost in zip(model.phases, costs, strict=True):
+            if args.rate:
+                step_s = tflop / rate_of(args.rate, args.rate_of, model)
+            else:
+                step_s = timed(solution, model, phase, args.steps)
+            cost = Cost(n_steps(solution, model, phase), step_s, tflop)
+            costs.append(cost)
             what = f"{phase.epochs} epochs at {phase.width}"
             cells = [f"{cost.n_steps}", f"{cost.step_s:.2f}", f"{cost.step_tflop:.2f}", f"{n_folds * cost.hours:.1f}"]
             rows.append([name, what, str(phase.batch), *cells])
@@ -135,7 +144,8 @@ def main() -> None:
             pflop += n_folds * cost.n_steps * cost.step_tflop / 1e3
         per_training += [sum(cost.hours for cost in costs)] * n_folds
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else machine()
-    print(f"at {' '.join(args.rate)} TFLOP/s" if args.rate else device, table(rows), sep="\n")
+    told = ", ".join([f"at {args.rate} TFLOP/s", *(f"{part} {rate}" for part, rate in args.rate_of)])
+    print(told if args.rate else device, table(rows), sep="\n")
     print(f"{len(per_training)} trainings: {sum(per_training):.1f} hours on one, ", end="")
     print(f"{spread(per_training, N_DEVICES):.1f} on {N_DEVICES}; {pflop:.0f} PFLOP in all")
 

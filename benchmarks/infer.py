@@ -8,7 +8,8 @@ The sides, in turn and in changing order, with one net of random weights on stri
 - ours: strips read, predicted, reduced to a uint8 map and its sums, written to the disk, one beside the other;
 - in turn: the same one after the other, as usual, the store written by zarr;
 - a process writes: as ours, but the maps are sent to a process that packs and writes them;
-- views at once: the floor with all views in one pass of the net; on a GPU, where that is the usual, view after view.
+- views at once: the floor with all views in one pass of the net; or view after view, where more at once are the usual:
+  on a GPU with batches of less than 16.
 
 On a GPU take more strips, such as --strips 2000 --batch 16. The last layer is toned down: the maps of random weights
 would be of noise, and take longer to pack than real ones. The strips come from the system's memory: what reading from a
@@ -39,7 +40,7 @@ from steel.data.cache import Strips
 from steel.data.texture import surface
 from steel.device import amp_dtype, open_device
 from steel.infer.predict import AHEAD, _fill
-from steel.infer.predictor import Answer, Predictor
+from steel.infer.predictor import FULL, Answer, Predictor
 from steel.infer.store import DONE, MAPS, VALUES, Builder, create_maps
 from steel.nets.build import build, place
 from steel.overlap import overlap
@@ -81,7 +82,8 @@ def a_predictor(model: ModelConfig, args: argparse.Namespace) -> Predictor:
     assert last.bias is not None
     torch.nn.init.constant_(last.bias, -4.0)
     net = place(net, device).eval()
-    return Predictor(True, [net], args.views, args.batch, device, amp_dtype(args.amp, device))
+    at_once = max(1, FULL // args.batch) if device.type == "cuda" else 1  # as `Predictor.of` has it
+    return Predictor(True, [net], args.views, args.batch, device, amp_dtype(args.amp, device), at_once)
 
 
 def sides(predictor: Predictor, strips: Strips, folder: Path, writer: Executor) -> dict[str, Side]:

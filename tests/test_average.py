@@ -97,6 +97,22 @@ def test_an_average_goes_on_from_its_state(make: Callable[[nn.Module], Ema | Swa
     assert all(torch.equal(value, second.values[name]) for name, value in whole.values.items())
 
 
+def test_a_statistic_that_is_replaced_counts() -> None:
+    """A module may assign it anew, where those of torch change it in place."""
+
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(1))
+            self.register_buffer("aside", torch.zeros(1), persistent=False)
+
+    net = nn.Sequential(Mean())
+    ema = Ema(net, 0.0)
+    net[0].mean = torch.tensor([3.0])
+    ema.update()
+    assert {name: value.item() for name, value in ema.values.items()} == {"0.mean": 3.0}
+
+
 @pytest.mark.parametrize("make", [lambda net: Ema(net, 0.9), Swa])
 def test_the_average_does_not_touch_the_net(make: Callable[[nn.Module], Average]) -> None:
     net = small_net()

@@ -169,8 +169,7 @@ def test_another_run_has_to_have_a_report_on_the_same_strips(tmp_path: Path) -> 
 def test_in_words(gain: float, low: float, high: float, expected: str) -> None:
     found = change.told(changed(gain, low, high))
     assert found.startswith(expected)
-    luck = "within" if low < 0 < high else "beyond"
-    assert found.endswith(f": {luck} the luck of the strips." if gain else "both.")
+    assert found.endswith(f"% interval {low:+.5f} to {high:+.5f}." if gain else "both.")
 
 
 def changed(gain: float, low: float, high: float, options: Sequence[Leaf] | None = ()) -> Change:
@@ -184,7 +183,7 @@ def test_the_section_has_the_gains_and_the_options_that_differ() -> None:
     options = [("models.m.ema", 0.5, None), ("models.n", None, new)]
     found = change.section([changed(0.01, -0.01, 0.02, options), changed(0.0, 0.0, 0.0), changed(0.1, 0, 1, None)])
     told = f"models.m.ema 0.5 → –, models.n – → {json.dumps(new)[:60]}…"
-    assert found.lead[0].endswith(f"the luck of the strips. What differs: {told}.")
+    assert found.lead[0].endswith(f" to +0.02000. What differs: {told}.")
     assert found.lead[1].endswith("of both. No option differs.")
     assert found.lead[2].endswith("Its options are not known.")
     gains, differing, *others = found.blocks

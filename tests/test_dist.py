@@ -102,11 +102,17 @@ def test_interrupted_they_leave_one_line(number: signal.Signals, group: bool, tm
 
 
 @pytest.mark.slow
-def test_none_outlives_the_program(tmp_path: Path) -> None:
+def test_none_outlives_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does the folder by which it started them."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     with started(tmp_path, "exchange") as program:
         found = pids(tmp_path)
+        assert len(list(temporary.glob("steel-*"))) == 1
         program.kill()
     assert gone(found)
+    assert not list(temporary.glob("steel-*"))
 
 
 def test_what_one_refuses_is_told(tmp_path: Path) -> None:
@@ -157,7 +163,7 @@ def test_killed_as_two_it_goes_on_as_one(tmp_path: Path, capfd: pytest.CaptureFi
     assert [row["epoch"] for row in toy.log(tmp_path / "runs/toy/gate/fold1")] == [1]
     folder = toy.run(tmp_path, "gate", ranks.even(replace(ranks.TWO, devices=1)))
     assert [row["epoch"] for row in toy.log(folder)] == [1, 2, 3, 4]
-    told = "continues after epoch 1 of 4, on another footing than it began (device: 2 x cpu with "
+    told = "continues after epoch 1 of 4, on another footing than before (device: 2 x cpu with "
     assert told in capfd.readouterr().out
 
 
@@ -178,7 +184,7 @@ def test_begun_as_one_it_goes_on_as_two(capfd: pytest.CaptureFixture[str]) -> No
     tiny.run("train", args=(*job, "--devices", "2"))
     out, err = capfd.readouterr()
     assert err == ""
-    assert "train gate fold 0: continues after epoch 1 of 2, on another footing than it began (device: cpu with" in out
+    assert "train gate fold 0: continues after epoch 1 of 2, on another footing than before (device: cpu with" in out
     assert out.count(" epoch 2/2: ") == 1 and out.count("\n") == 4
     assert weights.read_bytes() != before
     tiny.run("status")

@@ -77,14 +77,16 @@ def test_every_way_of_training_comes_near_that_of_a_cpu(machine: dict, strips: S
 
 
 def test_held_out_strips_are_scored_as_on_a_cpu(strips: Strips) -> None:
-    """By a net that shows something, in fp32: few pixels fall on the other side."""
+    """In fp32 (TF32 on the GPU) and in many batches, the last not full: few pixels fall on the other side."""
     model = replace(toy.SEGMENTER, ema=0.0)
     here, there = (Trainer(model, one, strips, np.arange(9), seed=1) for one in (ON_GPU, toy.solution({}).machine))
     for epoch in range(4):
         here.epoch(epoch, "")
     there.average.values = {name: value.cpu() for name, value in here.average.values.items()}
-    found, expected = (trainer.validate(np.arange(12), "") for trainer in (here, there))
-    assert found.mean == pytest.approx(expected.mean, abs=0.01)
+    rows = np.tile(np.arange(12), 7)
+    found, expected = (trainer.validate(rows, "") for trainer in (here, there))
+    assert 0 < expected.mean < 1
+    assert found.class_mean == pytest.approx(expected.class_mean, abs=0.01)
 
 
 @pytest.mark.parametrize("kind", toy.MODELS)

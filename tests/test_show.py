@@ -187,7 +187,7 @@ def test_what_was_retrained_since_is_told(changed: Paths, capsys: pytest.Capture
     record = changed.oof("fpn", 0) / "stage.json"
     record.write_text(record.read_text().replace('"weights": "', '"weights": "0'))
     main(["show", image_id, "--config", tiny.CONFIG, "--out", "one.png"])
-    told = "show: stale: oof fpn fold 0, decide; the picture is of what stands (`steel status CONFIG` says more)\n"
+    told = "show: stale: oof fpn fold 0; the picture is of what stands (`steel status CONFIG` says more)\n"
     assert told in capsys.readouterr().out
 
 

@@ -99,7 +99,7 @@ def test_a_training_continued_on_another_footing_says_so(root: Path, capsys: pyt
     go_on(threads=2)
     found = [line for line in capsys.readouterr().out.splitlines() if " continues after " in line]
     name = f"train gate fold {toy.FOLD}: continues after epoch"
-    assert found == [f"{name} 1 of 4", f"{name} 2 of 4, on another footing than it began (threads: 1 -> 2)"]
+    assert found == [f"{name} 1 of 4", f"{name} 2 of 4, on another footing than before (threads: 1 -> 2)"]
 
 
 def test_a_frozen_encoder_does_not_learn(root: Path) -> None:

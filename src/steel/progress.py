@@ -16,6 +16,11 @@ T = TypeVar("T")
 LINE_EVERY_S = 15.0
 
 
+def counted(n: int, what: str) -> str:
+    """A number and what it counts: 1 node, 2 nodes."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def say(text: str) -> None:
     """Print one line at once, above a running bar if there is one."""
     tqdm.write(text, file=sys.stdout)

@@ -12,6 +12,7 @@ from steel.stage import Spec, recorded
 TRAIN_PARTS = ("train.csv", "train_images.npy", "train_masks.npy")
 TRAIN_CODE = (
     "fit",
+    "overlap",
     "nets",
     "data/augment",
     "data/balance",
@@ -27,7 +28,7 @@ TRAIN_CODE = (
     "tables",
 )
 TRAIN_PACKAGES = ("segmentation-models-pytorch", "timm", "albumentations", "numpy")
-PREDICT_CODE = ("infer", "nets", "data/cache", "competition", "device")
+PREDICT_CODE = ("infer", "overlap", "nets", "data/cache", "competition", "device")
 PREDICT_PACKAGES = ("segmentation-models-pytorch", "timm", "numpy")
 
 
@@ -47,6 +48,7 @@ def of_training(paths: Paths, name: str, fold: int) -> Spec:
         describe_training(for_training(paths.solution), *TRAIN_PACKAGES),
         keep=True,
         partial=folder / "last.pt",
+        made_by=folder / "env.json",
     )
 
 

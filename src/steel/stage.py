@@ -18,7 +18,7 @@ from steel.errors import UserError, shorten
 from steel.progress import say
 
 RECORD, LOCK, BEGUN = "stage.json", ".lock", ".begun"
-MADE_BY = "env.json"  # code and environment of an output that was made in several goes, perhaps on several machines
+THEN = ", then "  # between the codes, devices or versions by which an output was made in several goes
 SMALL_BYTES, SHA256_LENGTH = 4 << 20, 64
 PATIENCE_S, LOCK_WAIT_S = 0.4, 0.02  # longer than a `look` of another process holds the lock
 SOURCES = (".py", ".html", ".css", ".js")  # that a stage's output depends on: pages have templates
@@ -40,6 +40,7 @@ class Spec:
         keep: dear to make: a change of code or environment alone is told but does not redo it.
         keep_env: the same for a change of environment alone; one of code redoes it.
         partial: a file that an interrupted run leaves and the next one continues from.
+        made_by: a file in which `make` says on what code and environment it ran from the first go on; None: on these.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Spec:
     keep: bool = False
     keep_env: bool = False
     partial: Path | None = None
+    made_by: Path | None = None
 
     @property
     def key(self) -> str:
@@ -113,8 +115,8 @@ def ensure(
         outputs = make()
         sizes = {str(path): _size(path) for path in outputs}
         record = {"stage": spec.name, **spec.parts(), "sizes": sizes}
-        if (spec.folder / MADE_BY).exists():
-            env = files.read_json(spec.folder / MADE_BY)
+        if spec.made_by is not None and spec.made_by.exists():
+            env = files.read_json(spec.made_by)
             record |= {"code": env.pop("code"), "env": env}
         record["outputs"] = {str(path): value for path, value in outputs.items()}
         files.write_json(spec.folder / RECORD, record)
@@ -187,7 +189,7 @@ def _look_unlocked(spec: Spec) -> State:
         return State("stale", f"input changed: {shorten(names)}")
     why = []
     if record["code"] != now["code"]:
-        why.append("the code changed")
+        why.append("made by several versions of the code" if THEN in record["code"] else "the code changed")
     if record["env"] != now["env"]:
         why.append(f"the environment changed: {_told(changes(record['env'], now['env']))}")
     if not why:

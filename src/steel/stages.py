@@ -136,11 +136,11 @@ def report(c: Context) -> None:
     from steel.report import run as report_run
     from steel.report.eda import run as data
 
-    stage.need(upstream.spec(c.paths, c.folds), "report")
-    data.ensure(c.paths)
     other = c.solution.report.against
     if other is not None:
         change.check_other(Path(other), c.paths.run)
+    stage.need(upstream.spec(c.paths, c.folds), "report")
+    data.ensure(c.paths)
     force = c.options.force or other is not None  # what it compares with is no input
     stage.ensure(report_run.spec(c.paths, c.folds), lambda: report_run.make(c.paths), force)
     say(f"report: {c.paths.report / report_run.PAGE}")

@@ -18,7 +18,7 @@ from steel.cluster.storage import Storage, carried
 from steel.errors import UserError, in_a_line
 from steel.jobs import Job
 from steel.paths import Paths
-from steel.progress import say
+from steel.progress import counted, say
 
 POLL_S = 1.0
 LEASE_S = 180.0  # after which a file system has given up the locks of a node that is gone (NFSv4: 90 s)
@@ -85,7 +85,7 @@ def _run(jobs: Sequence[Job], paths: Paths, force: bool, storage: Storage | None
             scheduling_strategy="SPREAD",
         )(_work)
         logs = log_of(paths, names[0]).parent
-        say(f"{jobs[0].stage}: {len(jobs)} jobs, {len(fit)} nodes fit for them; logs in {logs}")
+        say(f"{jobs[0].stage}: {counted(len(jobs), 'job')}, {counted(len(fit), 'node')} fit for them; logs in {logs}")
         waiting = {work.remote(board, i, job, settled, force, footing): names[i] for i, job in enumerate(jobs)}
         try:
             return _follow(waiting, board, lambda name: _fetch(storage, settled, jobs[names.index(name)]))

@@ -25,7 +25,7 @@ from steel.kaggle.apply import STORED, finished, weights_of
 from steel.kaggle.ensemble import chunk_of
 from steel.kaggle.layout import RULES, weights_name
 from steel.paths import Paths
-from steel.progress import LINE_EVERY_S, say
+from steel.progress import LINE_EVERY_S, counted, say
 
 
 def run(paths: Paths, options: Options) -> None:
@@ -85,19 +85,13 @@ def _fill(
     crew = Crew.of(share_of(solution, "predict", known), solution.machine, known)
     standing = f"{out.n_parts - len(missing)} of {out.n_parts} parts stand, " if len(missing) < out.n_parts else ""
     n_left = progress.total - progress.counts.strips
-    crewed = (
-        f"{_counted(crew.workers, 'worker')} and {_counted(crew.readers, 'reader')} on {_counted(len(known), 'node')}"
-    )
-    say(f"predict: {standing}{_counted(n_left, 'strip')} for {crewed}")
+    crewed = f"{counted(crew.workers, 'worker')} and {counted(crew.readers, 'reader')} on {counted(len(known), 'node')}"
+    say(f"predict: {standing}{counted(n_left, 'strip')} for {crewed}")
     shipped = {name: path.read_bytes() for name, path in sources.items()}
     flow, assembly = Flow(archive, out.strips, solution, shipped, crew), Assembly(out.bounds)
     for told in flow.told(cut(missing, out.bounds, chunk_of(solution.predict.batch))):
         for part, rows, corrupt in assembly.add(told):
             progress.add(out.write(part, rows, corrupt))
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _sources(paths: Paths, solution: Solution, decision: Decision) -> dict[str, Path]:

@@ -13,24 +13,34 @@ from steel.errors import UserError, shorten
 class Average:
     """A running average of all weights and statistics of a net; `values` and `updates` are its whole state.
 
-    A net's tensors stay where they are while it is trained. They are looked up once: a large net has a thousand, and a
-    GPU would wait after each step until all are found again.
+    Where the net keeps its tensors is looked up once: a large net has a thousand of them, and a GPU would wait after
+    each step until a search of all modules was over.
     """
 
     def __init__(self, net: nn.Module) -> None:
         self.updates = 0
-        self.now: dict[str, Tensor] = {name: value.detach() for name, value in net.state_dict().items()}
-        self.values: dict[str, Tensor] = {name: value.clone() for name, value in self.now.items()}
+        self.values: dict[str, Tensor] = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        held = {
+            f"{prefix}.{name}".lstrip("."): (tensors, name)
+            for prefix, module in net.named_modules(remove_duplicate=False)
+            for tensors in (module._parameters, module._buffers)
+            for name in tensors
+        }
+        floats = [name for name, value in self.values.items() if value.is_floating_point()]
+        self._floats = [(name, *held[name]) for name in floats]
+        self._counters = [(name, *held[name]) for name in self.values.keys() - set(floats)]
 
     @torch.no_grad()
     def _move(self, share: float) -> None:
         """Go `share` of the way to the net's present weights; counters are copied."""
         self.updates += 1
-        floats = [name for name, value in self.now.items() if value.is_floating_point()]
-        counters = [name for name, value in self.now.items() if not value.is_floating_point()]
-        torch._foreach_lerp_([self.values[name] for name in floats], [self.now[name] for name in floats], share)
-        if counters:
-            torch._foreach_copy_([self.values[name] for name in counters], [self.now[name] for name in counters])
+        torch._foreach_lerp_(*self._pairs(self._floats), share)
+        if self._counters:
+            torch._foreach_copy_(*self._pairs(self._counters))
+
+    def _pairs(self, places: Sequence[tuple[str, dict[str, Tensor], str]]) -> tuple[list[Tensor], list[Tensor]]:
+        """Averages and what the net holds now: a module may put a new tensor in place of a statistic."""
+        return [self.values[name] for name, *_ in places], [held[key] for _, held, key in places]
 
 
 class Ema(Average):

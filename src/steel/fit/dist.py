@@ -7,6 +7,7 @@ and all that is said or added up here stays as it is.
 import logging
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
@@ -189,8 +190,9 @@ def enter() -> None:
         distributed.destroy_process_group()
     except Exception as error:
         sys.stdout.flush()
-        with files.atomic(job.with_name(f"{os.environ['RANK']}.error")) as temporary:
-            temporary.write_bytes(_packed(error))
+        if job.exists():  # else there is nobody left to tell
+            with files.atomic(job.with_name(f"{os.environ['RANK']}.error")) as temporary:
+                temporary.write_bytes(_packed(error))
         os._exit(1)  # at once: what is left of a broken group may wait for the others
 
 
@@ -211,7 +213,7 @@ def _follow(parent: int, folder: Path) -> None:
     """End this process and its own when the one that started it is gone, which has left its folder behind."""
     while os.getppid() == parent:
         time.sleep(POLL_S)
-    files.remove(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # as the others do at the same time
     os.killpg(0, signal.SIGKILL)
 
 

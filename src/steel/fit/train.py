@@ -31,9 +31,8 @@ from steel.fit.trainer import Trainer, loss_of, optimizer_of
 from steel.nets.build import build
 from steel.paths import Paths
 from steel.progress import say, track
-from steel.stage import MADE_BY, Spec, source_digest
+from steel.stage import THEN, Spec, source_digest
 
-THEN = ", then "
 HIGH_WATER = Path("/proc/self/clear_refs")  # on Linux
 
 if TYPE_CHECKING:
@@ -126,7 +125,8 @@ def fit(paths: Paths, name: str, fold: int, deadline: Deadline) -> None:
     if first:
         save_weights(job.folder / "weights.safetensors", trainer.average.values)
         files.write_json(job.folder / "config.json", job.config)
-        files.write_json(job.folder / MADE_BY, trainer.origin)
+        assert job.made_by is not None
+        files.write_json(job.made_by, trainer.origin)
 
 
 def _rows(
@@ -157,7 +157,7 @@ def _changed(before: Mapping[str, str], job: Spec) -> str:
     """A warning if a training is continued on another footing: it ends with other bits than an undisturbed one."""
     now, last = _origin(job), {key: value.split(THEN)[-1] for key, value in before.items()}
     found = [f"{key}: {last[key]} -> {now[key]}" for key in last.keys() & now if last[key] != now[key]]
-    return f", on another footing than it began ({shorten(sorted(found))})" if found else ""
+    return f", on another footing than before ({shorten(sorted(found))})" if found else ""
 
 
 def _joined(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:

@@ -119,16 +119,11 @@ def against(
 def told(change: Change) -> str:
     """In words: how much, and how surely."""
     gap = change.found.whole.gap
-    is_clear = gap.low > 0 or gap.high < 0
-    luck = "beyond" if is_clear else "within"
-    way = "better than" if gap.value > 0 else "worse than"
-    if not is_clear:
-        way = "the same as" if gap.value == gap.low == gap.high == 0 else "not clearly better or worse than"
-    bounds = f"{100 * LEVEL:g} % interval {gap.low:+.5f} to {gap.high:+.5f}"
-    lead = f"{way} {change.other} ({change.found.whole.a:.5f}) on the {change.n_strips} strips of both"
+    against = f"{change.other} ({change.found.whole.a:.5f}) on the {change.n_strips} strips of both"
     if gap.value == gap.low == gap.high == 0:
-        return f"{lead}."
-    return f"{lead}: {gap.value:+.5f}, {bounds}: {luck} the luck of the strips."
+        return f"the same as {against}."
+    way = "better than" if gap.low > 0 else "worse than" if gap.high < 0 else "not clearly better or worse than"
+    return f"{way} {against}: {gap.value:+.5f}, {100 * LEVEL:g} % interval {gap.low:+.5f} to {gap.high:+.5f}."
 
 
 def section(changes: Sequence[Change]) -> Section:

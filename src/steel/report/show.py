@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from steel import files
+from steel import files, specs, stage
 from steel.competition import N_CLASSES
 from steel.data.cache import Strips, open_strips
+from steel.decide import run
 from steel.errors import UserError, shorten
-from steel.outputs import states
 from steel.paths import Paths
 from steel.progress import say
 from steel.report.augment_sheet import sheet
 from steel.report.overlay import write_png
 from steel.report.strip_sheet import as_text, strip_sheet
-from steel.report.strips import View, of_test, of_training
+from steel.report.strips import View, decided, models_of, of_test, of_training
 
 CROP_PX = 448
 
@@ -42,16 +42,20 @@ def strip(paths: Paths, image_id: str, out: Path) -> None:
     """
     _check(paths, out)
     view = _find(paths, image_id)
-    if old := _stale(paths, "oof" if view.true is not None else "predict"):
+    if old := _stale(paths, of_test_set=view.true is None):
         say(f"show: stale: {shorten(old)}; the picture is of what stands (`steel status CONFIG` says more)")
     write_png(out, strip_sheet(view))
     say(f"{as_text(view)}\nshow: {out}")
 
 
-def _stale(paths: Paths, stage: str) -> list[str]:
-    """Outputs that a picture rests on, of `stage` and `decide`, which would be made anew."""
-    found = states(paths, list(paths.solution.models), paths.solution.folds)
-    return [name for name, state in found if name.split()[0] in (stage, "decide") and state.kind == "stale"]
+def _stale(paths: Paths, of_test_set: bool) -> list[str]:
+    """Outputs that a picture rests on, and that would be made anew."""
+    _, _, decision = decided(paths)
+    names, folds = models_of(decision), decision.folds
+    maps = [specs.of_test(paths, name, folds) for name in names]
+    if not of_test_set:
+        maps = [specs.of_oof(paths, name, fold) for name in names for fold in folds]
+    return [one.name for one in (*maps, run.spec(paths, folds)) if stage.look(one).kind == "stale"]
 
 
 def _find(paths: Paths, image_id: str) -> View:

@@ -74,7 +74,7 @@ class HeldOut:
         return View(
             image_id,
             f"held out in {where}",
-            _models(decision),
+            models_of(decision),
             self._strips.images[row],
             true_masks(self._strips.masks[row]),
             prob,
@@ -115,7 +115,7 @@ def true_masks(mask_bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def of_training(paths: Paths, image_id: str) -> View:
     """A training strip that was held out."""
-    table, _, decision = _decided(paths)
+    table, _, decision = decided(paths)
     if image_id not in table.image_ids:
         folds = ", ".join(map(str, decision.folds))
         raise UserError(f"show: {image_id} was not held out; allowed: a strip of the decided folds ({folds})")
@@ -124,12 +124,12 @@ def of_training(paths: Paths, image_id: str) -> View:
 
 def of_test(paths: Paths, image_id: str) -> View:
     """A test strip under the votes and rules that ship."""
-    _, _, decision = _decided(paths)
+    _, _, decision = decided(paths)
     strips = open_strips(paths.cache, "test")
-    for name in _models(decision):
+    for name in models_of(decision):
         if not (paths.test(name) / VALUES).exists():
             raise UserError(f"show: {paths.test(name)} has no {VALUES}: run `steel predict CONFIG` first")
-    stores = {name: open_store(paths.test(name)) for name in _models(decision)}
+    stores = {name: open_store(paths.test(name)) for name in models_of(decision)}
     for name, store in stores.items():
         if store.image_ids != strips.image_ids:
             raise UserError(f"{paths.test(name)} holds predictions of other strips: run `steel predict CONFIG --force`")
@@ -137,15 +137,16 @@ def of_test(paths: Paths, image_id: str) -> View:
     probs = class_probs([stores[name] for name in decision.gates])
     gate = mean_gate(probs, len(strips.image_ids), decision.blend.gate_counts)[row]
     prob, tail_px = outputs_of([stores[name] for name in decision.segmenters], row).combine(decision.blend)
-    names, image = _models(decision), strips.images[row]
+    names, image = models_of(decision), strips.images[row]
     return View(image_id, "test set", names, image, None, prob, tail_px, gate, decision.tuned)
 
 
-def _models(decision: Decision) -> list[str]:
+def models_of(decision: Decision) -> list[str]:
+    """Models that a decision asks, segmenters first."""
     return list(dict.fromkeys([*decision.segmenters, *decision.gates]))
 
 
-def _decided(paths: Paths) -> tuple[Table, Table, Decision]:
+def decided(paths: Paths) -> tuple[Table, Table, Decision]:
     """What `decide` wrote, if it is there."""
     if missing := [name for name in (run.TABLE, run.RULES) if not (paths.decide / name).is_file()]:
         raise UserError(f"show: {paths.decide} has no {shorten(missing)}: run `steel decide CONFIG` first")
