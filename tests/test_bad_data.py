@@ -95,7 +95,7 @@ OF_THE_DATA: dict[str, tuple[Callable[[], None], str]] = {
         rows("tr0.jpg,1,1 9", "tr0.jpg,1,1 9"),
         "raw/train.csv, line 3: image tr0.jpg, class 1, stands in line 2 already: expected each once",
     ),
-    "class 0": (rows("tr0.jpg,0,1 9"), "raw/train.csv, line 2: class '0': expected one of 1, 2, 3, 4"),
+    "class 0": (rows("tr0.jpg,0,1 9"), "raw/train.csv, line 2: class '0' (0 is that of the competition's sample_"),
     "class 5": (rows("tr0.jpg,5,1 9"), "raw/train.csv, line 2: class '5': expected one of 1, 2, 3, 4"),
     "class 1.0": (rows("tr0.jpg,1.0,1 9"), "raw/train.csv, line 2: class '1.0': expected one of 1, 2, 3, 4"),
     "class NaN": (rows("tr0.jpg,NaN,1 9"), "raw/train.csv, line 2: class 'NaN': expected one of 1, 2, 3, 4"),
