@@ -71,7 +71,7 @@ def smaller(one: Fallback) -> None:
     fallback.save(DATASET / "fallbacks.json", [])
 
 
-@pytest.mark.parametrize("way", [1, 2])
+@pytest.mark.parametrize("way", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_short_of_time_the_rest_is_done_by_a_fallback(
     many: list[str], way: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,7 +131,7 @@ def test_when_the_time_is_over_the_rest_stays_empty(
     check_submission(Path("working/submission.csv"), many)
 
 
-@pytest.mark.parametrize("name", ["gate", "fpn"])
+@pytest.mark.parametrize("name", ["fpn", pytest.param("gate", marks=pytest.mark.slow)])
 def test_a_batch_that_a_model_cannot_do_stays_empty(
     name: str, many: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
