@@ -18,7 +18,8 @@ from steel.progress import track
 # moved by 2 px differ in 0 to 57 of the 256 bits (more only where overexposure wipes out texture), others: 81 up.
 HASH_ROWS, HASH_COLUMNS = 8, 32  # lowest frequencies of the cosine transform
 MAX_BITS = 64
-# At a quarter of the size the 557 of 560 changed copies that pass at full size reach .77, other strips .48 at most.
+# At a quarter of the size the 557 of 560 changed copies that pass at full size reach .77, other strips .48 at most
+# (`benchmarks/duplicates.py`).
 MIN_COARSE_CORRELATION = 0.60
 # 240 of 240 changed copies of 60 strips pass (brightness x .6 and + 20, gamma .7, JPEG quality 80), 59 of 60 at quality
 # 60; other strips correlate by at most .08. Checker plates are the hard case: moved by exactly one period of its
